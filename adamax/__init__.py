@@ -1,0 +1,65 @@
+"""Adamax (Kingma & Ba 2014, section 7.1), written once, for every array library.
+
+The algorithm is in this package and imports no array library. The Keras-style optimizer and the
+files are in `adamax_adapters`; their names are handed on from here when they are asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from adamax import clipping, schedules
+from adamax.functional import State, init, update
+from adamax.sparse import IndexedSlices
+from adamax.variable import Variable
+
+if TYPE_CHECKING:
+    from adamax_adapters.checkpoint import (
+        CheckpointError,
+        inspect_checkpoint,
+        load_checkpoint,
+        save_checkpoint,
+    )
+    from adamax_adapters.keras import Adamax, deserialize, get, serialize
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Adamax",
+    "CheckpointError",
+    "IndexedSlices",
+    "State",
+    "Variable",
+    "clipping",
+    "deserialize",
+    "get",
+    "init",
+    "inspect_checkpoint",
+    "load_checkpoint",
+    "save_checkpoint",
+    "schedules",
+    "serialize",
+    "update",
+]
+
+_HANDED_ON = {
+    "Adamax": "keras",
+    "CheckpointError": "checkpoint",
+    "deserialize": "keras",
+    "get": "keras",
+    "inspect_checkpoint": "checkpoint",
+    "load_checkpoint": "checkpoint",
+    "save_checkpoint": "checkpoint",
+    "serialize": "keras",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HANDED_ON:
+        raise AttributeError(f"module 'adamax' has no attribute {name!r}")
+    value = getattr(import_module(f"adamax_adapters.{_HANDED_ON[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

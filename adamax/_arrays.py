@@ -1,0 +1,99 @@
+"""The one file that knows array-api-compat: what an array is, and where it lives.
+
+Everything else in the project asks here for a namespace, a device or a host copy, so that the
+compatibility library could be replaced by editing this file alone.
+"""
+
+from typing import Any, TypeAlias
+
+import array_api_compat as compat
+
+__all__ = [
+    "Array",
+    "Namespace",
+    "array_namespace",
+    "compute_dtype",
+    "device_of",
+    "dtype_name",
+    "in_dtype",
+    "indices_readable",
+    "is_array",
+    "is_immutable",
+    "is_jax_array",
+    "is_writeable",
+    "library_name",
+    "rows_assignable",
+    "to_numpy",
+]
+
+Array: TypeAlias = Any
+"""An array of any library that speaks the array API standard."""
+
+Namespace: TypeAlias = Any
+"""The module of functions that belongs to an array, as `array_namespace` returns it."""
+
+array_namespace = compat.array_namespace
+device_of = compat.device
+is_array = compat.is_array_api_obj
+is_immutable = compat.is_lazy_array  # JAX and dask: an update is a new array
+is_jax_array = compat.is_jax_array
+is_writeable = compat.is_writeable_array
+
+COMPUTE_DTYPES = {
+    "float16": "float32",
+    "bfloat16": "float32",
+    "float32": "float32",
+    "float64": "float64",
+}
+
+
+def dtype_name(dtype: Any) -> str:
+    """Return the plain name of a dtype, such as ``'float32'``, whichever library it is from."""
+    # The standard's isdtype raises on bfloat16 in NumPy and CuPy; names work everywhere.
+    name = getattr(dtype, "name", None)
+    return str(name) if name else str(dtype).rpartition(".")[2]
+
+
+def compute_dtype(dtype: Any, xp: Namespace) -> Any:
+    """Return the dtype in which a parameter of `dtype` keeps its slots and takes its step.
+
+    float32 for 16-bit parameters, where u would never decay and epsilon would vanish; the
+    parameter's own dtype otherwise; None where `dtype` is not a real floating dtype.
+    """
+    name = COMPUTE_DTYPES.get(dtype_name(dtype))
+    return None if name is None else getattr(xp, name)
+
+
+def in_dtype(x: Array, dtype: Any, xp: Namespace) -> Array:
+    """Return `x` in `dtype`: itself where it already is, a converted copy elsewhere."""
+    return x if x.dtype == dtype else xp.astype(x, dtype)
+
+
+def library_name(x: Any) -> str:
+    """Return the name of the library that `x` comes from, for error messages."""
+    return type(x).__module__.partition(".")[0] if is_array(x) else type(x).__name__
+
+
+def indices_readable(x: Array) -> bool:
+    """Say whether the values of `x` can be read on the host without waiting for a device."""
+    if compat.is_torch_array(x):
+        return bool(x.device.type == "cpu")
+    return compat.is_numpy_array(x) or compat.is_array_api_strict_namespace(array_namespace(x))
+
+
+def rows_assignable(x: Array) -> bool:
+    """Say whether ``x[indices] = rows`` writes exactly the rows that were checked on the host."""
+    return indices_readable(x) and (compat.is_numpy_array(x) or compat.is_torch_array(x))
+
+
+def to_numpy(x: Array) -> Any:
+    """Return a NumPy copy of `x`, from whichever library and device it is on."""
+    if compat.is_torch_array(x):
+        x = x.detach()
+    xp = array_namespace(x)
+    if compat.is_array_api_strict_namespace(xp):
+        # strict knows its host by a device object, not by the name "cpu".
+        x = x.to_device(xp.__array_namespace_info__().default_device())
+    else:
+        x = compat.to_device(x, "cpu")
+    return x.__array__().copy()

@@ -1,0 +1,126 @@
+"""Gradient clipping: by value, by the norm of one gradient, by the norm of all together.
+
+Each function takes arrays or `IndexedSlices`, whose values are clipped as they are given, before
+duplicate rows are summed. NaN stays NaN, and nothing waits for a device.
+"""
+
+from collections.abc import Sequence
+
+from adamax._arrays import Array, Namespace, array_namespace, compute_dtype, device_of, in_dtype
+from adamax.sparse import Gradient, IndexedSlices
+
+__all__ = ["clip_by_global_norm", "clip_by_norm", "clip_by_value"]
+
+
+def clip_by_value(grad: Gradient, limit: float) -> Gradient:
+    """Return `grad` with every element in ``[-limit, limit]``.
+
+    Parameters
+    ----------
+    grad : Array or IndexedSlices
+        Real floating dtype.
+    limit : float, >= 0
+        In gradient units.
+
+    Returns
+    -------
+    Array or IndexedSlices
+        New values; shape and dtype of `grad`. NaN stays NaN.
+    """
+    values = _values(grad)
+    return _with_values(grad, array_namespace(values).clip(values, -limit, limit))
+
+
+def clip_by_norm(grad: Gradient, limit: float) -> Gradient:
+    """Return `grad` scaled down to an L2 norm of at most `limit`.
+
+    Parameters
+    ----------
+    grad : Array or IndexedSlices
+        Real floating dtype.
+    limit : float, >= 0
+        In gradient units. 0 gives zeros.
+
+    Returns
+    -------
+    Array or IndexedSlices
+        New values; shape and dtype of `grad`. A NaN makes all of them NaN; an infinity makes the
+        finite ones 0 and itself NaN, as in `tf.clip_by_norm`.
+    """
+    values = _values(grad)
+    xp = array_namespace(values)
+    return _scaled(grad, _shrinkage(_norm(values, xp), limit, xp), xp)
+
+
+def clip_by_global_norm(grads: Sequence[Gradient], limit: float) -> list[Gradient]:
+    """Return all `grads` scaled by one factor, so that their common L2 norm is at most `limit`.
+
+    Parameters
+    ----------
+    grads : sequence of Array or IndexedSlices
+        Of one library and one device.
+    limit : float, >= 0
+        In gradient units. 0 gives zeros.
+
+    Returns
+    -------
+    list of Array or IndexedSlices
+        New values. All NaN where the norm is not finite, as in `tf.clip_by_global_norm`.
+
+    Raises
+    ------
+    ValueError
+        If the gradients are on several devices, whose norms could only be added on the host.
+    TypeError
+        If they are from several libraries.
+    """
+    if not grads:
+        return []
+    arrays = [_values(grad) for grad in grads]
+    xp = array_namespace(*arrays)
+    devices = {str(device_of(x)) for x in arrays}
+    if len(devices) > 1:
+        msg = (
+            "clipping by global norm needs all gradients on one device, "
+            f"got {', '.join(sorted(devices))}"
+        )
+        raise ValueError(msg)
+    norms = [_norm(x, xp) for x in arrays]
+    widest = max((norm.dtype for norm in norms), key=lambda dtype: xp.finfo(dtype).bits)
+    norm = _norm(xp.stack([in_dtype(norm, widest, xp) for norm in norms]), xp)
+    scale = xp.where(xp.isfinite(norm), _shrinkage(norm, limit, xp), xp.nan)
+    return [_scaled(grad, scale, xp) for grad in grads]
+
+
+def _norm(x: Array, xp: Namespace) -> Array:
+    """Return the L2 norm of `x`, a 0-d array of its compute dtype."""
+    x = in_dtype(x, compute_dtype(x.dtype, xp), xp)
+    if 0 in x.shape:
+        return xp.sum(x)
+    # Squares overflow long before the norm does: divide by the largest element first.
+    largest = xp.max(xp.abs(x))
+    unit = xp.where((largest > 0) & xp.isfinite(largest), largest, xp.ones_like(largest))
+    scaled = x / unit
+    return xp.asarray(xp.sqrt(xp.sum(scaled * scaled)) * unit)
+
+
+def _shrinkage(norm: Array, limit: float, xp: Namespace) -> Array:
+    """Return the factor that brings `norm` down to `limit`: 1 where it is there already."""
+    within = norm <= limit
+    return xp.where(within, 1.0, limit / xp.where(within, 1.0, norm))
+
+
+def _scaled(grad: Gradient, scale: Array, xp: Namespace) -> Gradient:
+    values = _values(grad)
+    wide = in_dtype(values, compute_dtype(values.dtype, xp), xp) * in_dtype(
+        scale, compute_dtype(values.dtype, xp), xp
+    )
+    return _with_values(grad, in_dtype(wide, values.dtype, xp))
+
+
+def _values(grad: Gradient) -> Array:
+    return grad.values if isinstance(grad, IndexedSlices) else grad
+
+
+def _with_values(grad: Gradient, values: Array) -> Gradient:
+    return grad._replace(values=values) if isinstance(grad, IndexedSlices) else values

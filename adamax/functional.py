@@ -1,0 +1,183 @@
+"""The pure form: parameters and gradients in, parameters and state out.
+
+Parameters are an array, or sequences and mappings of them nested in any way. Nothing is written
+to, so that the functions trace: under `jax.jit` the step number is traced and no step recompiles.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from adamax import validation
+from adamax._arrays import Array, array_namespace, compute_dtype, in_dtype, is_array, is_immutable
+from adamax.rule import Coefficients, coefficients, step
+from adamax.sparse import IndexedSlices, step_rows
+
+__all__ = ["State", "init", "update"]
+
+
+class State(NamedTuple):
+    """What Adamax remembers between steps; `m` and `u` are nested as the parameters are."""
+
+    step: Any  # number of steps taken: int, or a 0-d integer array under a trace
+    m: Any  # first moments, shapes of the parameters, float32 or float64
+    u: Any  # infinity norms, likewise
+
+
+def init(params: Any) -> State:
+    """Return the state before the first step: zeros.
+
+    Parameters
+    ----------
+    params : Array, or nested sequences and mappings of arrays
+        Real floating dtypes.
+
+    Returns
+    -------
+    State
+        Slots in the parameters' namespace and on their device; float32 for 16-bit parameters.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is no array, or not of a real floating dtype.
+    """
+    zeros = [_zeros(param, name) for name, param in _leaves(params, "params")]
+    return State(0, _like(params, iter(zeros)), _like(params, iter(zeros)))
+
+
+def update(
+    params: Any,
+    grads: Any,
+    state: State,
+    *,
+    learning_rate: Any = 0.001,
+    beta_1: float = 0.9,
+    beta_2: float = 0.999,
+    epsilon: float = 1e-7,
+) -> tuple[Any, State]:
+    """Advance all parameters by one Adamax step.
+
+    The formula is that of `adamax.rule.step`.
+
+    Parameters
+    ----------
+    params : Array, or nested sequences and mappings of arrays
+        As given to `init`.
+    grads : nested in the same way
+        An array of the parameter's shape, `IndexedSlices`, or None, which leaves the parameter
+        and its slots as they are.
+    state : State
+        From `init` or the previous `update`.
+    learning_rate : float, >= 0
+        In parameter units per step. May be a traced 0-d array.
+    beta_1, beta_2 : float in [0, 1)
+    epsilon : float, >= 0
+        In gradient units, added to u.
+
+    Returns
+    -------
+    (params, state) : new, nested as `params`
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a gradient does not fit its parameter; the message holds its path.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> params = {"w": np.array([1.0, 2.0])}
+    >>> params, state = update(params, {"w": np.array([0.5, -4.0])}, init(params))
+    >>> print(params["w"], state.step)
+    [0.999 2.001] 1
+    """
+    t = state.step + 1
+    if not is_immutable(learning_rate):
+        learning_rate = validation.non_negative(learning_rate, "learning_rate")
+    c = coefficients(
+        t,
+        learning_rate=learning_rate,
+        beta_1=validation.fraction(beta_1, "beta_1"),
+        beta_2=validation.fraction(beta_2, "beta_2"),
+        epsilon=validation.non_negative(epsilon, "epsilon"),
+    )
+    flat = zip(
+        _leaves(params, "params"),
+        _along(params, grads, "grads"),
+        _along(params, state.m, "state.m"),
+        _along(params, state.u, "state.u"),
+        strict=True,
+    )
+    new = [_advance(name, param, grad, m, u, c) for (name, param), grad, m, u in flat]
+    p, m, u = (_like(params, iter([leaf[i] for leaf in new])) for i in range(3))
+    return p, State(t, m, u)
+
+
+def _advance(
+    name: str, param: Array, grad: Any, m: Array, u: Array, c: Coefficients
+) -> tuple[Array, Array, Array]:
+    if grad is None:
+        return param, m, u
+    xp = array_namespace(validation.parameter(param, name))
+    for slot in (m, u):
+        if not is_array(slot) or tuple(slot.shape) != tuple(param.shape):
+            raise ValueError(
+                f"the state of {name} must have the shape {tuple(param.shape)}, "
+                f"got {getattr(slot, 'shape', slot)}; was it made by init(params)?"
+            )
+    grad = validation.gradient(grad, param, name)
+    if is_array(c.step_size):  # traced: it must not promote the arrays that it meets
+        c = c._replace(step_size=in_dtype(c.step_size, m.dtype, xp))
+    if isinstance(grad, IndexedSlices):
+        return step_rows(param, grad, m, u, c, xp=xp)
+    return step(param, grad, m, u, c, xp=xp)
+
+
+def _zeros(param: Array, name: str) -> Array:
+    xp = array_namespace(validation.parameter(param, name))
+    return xp.zeros_like(param, dtype=compute_dtype(param.dtype, xp))
+
+
+def _is_sequence(tree: Any) -> bool:
+    return isinstance(tree, Sequence) and not isinstance(tree, (str, bytes))
+
+
+def _leaves(tree: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Yield every leaf of `tree` with its path, such as ``params['layer'][2]``."""
+    if isinstance(tree, Mapping):
+        for key in tree:
+            yield from _leaves(tree[key], f"{path}[{key!r}]")
+    elif _is_sequence(tree):
+        for i, child in enumerate(tree):
+            yield from _leaves(child, f"{path}[{i}]")
+    else:
+        yield path, tree
+
+
+def _along(like: Any, tree: Any, path: str) -> Iterator[Any]:
+    """Yield what `tree` holds at every leaf of `like`, in the same order."""
+    if isinstance(like, Mapping):
+        if not isinstance(tree, Mapping) or tree.keys() != like.keys():
+            got = sorted(map(str, tree)) if isinstance(tree, Mapping) else type(tree).__name__
+            raise ValueError(f"{path} must have the keys {sorted(map(str, like))}, got {got}")
+        for key in like:
+            yield from _along(like[key], tree[key], f"{path}[{key!r}]")
+    elif _is_sequence(like):
+        if not _is_sequence(tree) or len(tree) != len(like):
+            got = f"{len(tree)}" if _is_sequence(tree) else type(tree).__name__
+            raise ValueError(f"{path} must be a sequence of {len(like)}, got {got}")
+        for i, (inner, child) in enumerate(zip(like, tree, strict=True)):
+            yield from _along(inner, child, f"{path}[{i}]")
+    else:
+        yield tree
+
+
+def _like(tree: Any, leaves: Iterator[Any]) -> Any:
+    """Return `leaves` nested as `tree` is, in its own types."""
+    if isinstance(tree, Mapping):
+        nested = {key: _like(child, leaves) for key, child in tree.items()}
+        return nested if type(tree) is dict else type(tree)(nested)  # type: ignore[call-arg]
+    if _is_sequence(tree):
+        children = [_like(child, leaves) for child in tree]
+        return type(tree)(*children) if hasattr(tree, "_fields") else type(tree)(children)
+    return next(leaves)

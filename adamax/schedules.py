@@ -1,0 +1,307 @@
+"""Learning-rate schedules: Python floats from step numbers, on the host and in double precision.
+
+In the formulas k is the step, L the initial learning rate, S `decay_steps`. Steps count from 0:
+the first update uses the value at 0.
+"""
+
+import bisect
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Self
+
+from adamax import validation
+
+__all__ = [
+    "CosineDecay",
+    "CosineDecayRestarts",
+    "ExponentialDecay",
+    "InverseTimeDecay",
+    "LearningRateSchedule",
+    "LinearCosineDecay",
+    "PiecewiseConstantDecay",
+    "PolynomialDecay",
+    "deserialize",
+    "serialize",
+]
+
+
+class LearningRateSchedule:
+    """Base class of schedules: subclass it and define ``__call__(step)``.
+
+    A subclass that is a dataclass has its `get_config` for nothing.
+
+    Examples
+    --------
+    >>> @dataclass(frozen=True)
+    ... class Halving(LearningRateSchedule):
+    ...     start: float
+    ...     def __call__(self, step):
+    ...         return self.start * 0.5**step
+    >>> Halving(0.1)(1), Halving(0.1).get_config()
+    (0.05, {'start': 0.1})
+    """
+
+    def __call__(self, step: int) -> float:
+        """Return the learning rate of `step`, which counts from 0."""
+        raise NotImplementedError(f"{type(self).__name__} must define __call__(step)")
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments as a dictionary."""
+        if not is_dataclass(self):
+            raise NotImplementedError(f"{type(self).__name__} must define get_config()")
+        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Build the schedule that `get_config` described."""
+        return cls(**config)
+
+
+@dataclass(frozen=True)
+class ExponentialDecay(LearningRateSchedule):
+    """L * decay_rate^(k / S); with `staircase`, the exponent is rounded down."""
+
+    initial_learning_rate: float
+    decay_steps: float
+    decay_rate: float
+    staircase: bool = False
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        _check(self, non_negative=("initial_learning_rate", "decay_rate"), positive=("decay_steps",))
+
+    def __call__(self, step: int) -> float:
+        """Return the learning rate of `step`."""
+        return self.initial_learning_rate * self.decay_rate ** _periods(self, step)
+
+
+@dataclass(frozen=True)
+class InverseTimeDecay(LearningRateSchedule):
+    """L / (1 + decay_rate * k / S); with `staircase`, k / S is rounded down."""
+
+    initial_learning_rate: float
+    decay_steps: float
+    decay_rate: float
+    staircase: bool = False
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        _check(self, non_negative=("initial_learning_rate", "decay_rate"), positive=("decay_steps",))
+
+    def __call__(self, step: int) -> float:
+        """Return the learning rate of `step`."""
+        return self.initial_learning_rate / (1 + self.decay_rate * _periods(self, step))
+
+
+@dataclass(frozen=True)
+class PolynomialDecay(LearningRateSchedule):
+    """(L - end) * (1 - min(k, S) / S)^power + end; with `cycle`, S grows to the next multiple."""
+
+    initial_learning_rate: float
+    decay_steps: float
+    end_learning_rate: float = 0.0001
+    power: float = 1.0
+    cycle: bool = False
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        _check(
+            self,
+            non_negative=("initial_learning_rate", "end_learning_rate", "power"),
+            positive=("decay_steps",),
+        )
+
+    def __call__(self, step: int) -> float:
+        """Return the learning rate of `step`."""
+        if self.cycle:
+            decay_steps = self.decay_steps * max(1, math.ceil(step / self.decay_steps))
+        else:
+            step, decay_steps = min(step, self.decay_steps), self.decay_steps  # type: ignore[assignment]
+        left = 1 - step / decay_steps
+        span = self.initial_learning_rate - self.end_learning_rate
+        return float(span * left**self.power + self.end_learning_rate)
+
+
+@dataclass(frozen=True)
+class PiecewiseConstantDecay(LearningRateSchedule):
+    """values[i] for boundaries[i - 1] < k <= boundaries[i]: a boundary belongs to its left piece."""
+
+    boundaries: Sequence[float]
+    values: Sequence[float]
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.boundaries) != len(self.values) - 1:
+            raise ValueError(
+                "The length of boundaries should be 1 less than the length of values, received: "
+                f"{len(self.boundaries)} boundaries and {len(self.values)} values"
+            )
+        limits = [validation.number(x, "every boundary") for x in self.boundaries]
+        if limits != sorted(set(limits)):
+            raise ValueError(f"Expected increasing boundaries, received: {list(self.boundaries)}")
+        for value in self.values:
+            validation.non_negative(value, "every value")
+
+    def __call__(self, step: int) -> float:
+        """Return the learning rate of `step`."""
+        return float(self.values[bisect.bisect_left(self.boundaries, step)])
+
+
+@dataclass(frozen=True)
+class CosineDecay(LearningRateSchedule):
+    """L * ((1 - alpha) * (1 + cos(pi * min(k, S) / S)) / 2 + alpha).
+
+    With `warmup_target` the rate first rises linearly from L to the target over `warmup_steps`,
+    and the cosine starts there.
+    """
+
+    initial_learning_rate: float
+    decay_steps: float
+    alpha: float = 0.0
+    name: str | None = None
+    warmup_target: float | None = None
+    warmup_steps: int = 0
+
+    def __post_init__(self) -> None:
+        _check(
+            self,
+            non_negative=("initial_learning_rate", "alpha", "warmup_steps"),
+            positive=("decay_steps",),
+        )
+        if self.warmup_target is not None:
+            validation.non_negative(self.warmup_target, "warmup_target")
+
+    def __call__(self, step: int) -> float:
+        """Return the learning rate of `step`."""
+        peak = self.initial_learning_rate
+        if self.warmup_target is not None:
+            if step < self.warmup_steps:
+                return peak + (self.warmup_target - peak) * step / self.warmup_steps
+            peak, step = self.warmup_target, step - self.warmup_steps
+        return peak * _cosine(min(step, self.decay_steps) / self.decay_steps, self.alpha)
+
+
+@dataclass(frozen=True)
+class CosineDecayRestarts(LearningRateSchedule):
+    """Cosine decays one after another, the i-th t_mul^i times as long and m_mul^i times as high."""
+
+    initial_learning_rate: float
+    first_decay_steps: float
+    t_mul: float = 2.0
+    m_mul: float = 1.0
+    alpha: float = 0.0
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        _check(
+            self,
+            non_negative=("initial_learning_rate", "m_mul", "alpha"),
+            positive=("first_decay_steps", "t_mul"),
+        )
+
+    def __call__(self, step: int) -> float:
+        """Return the learning rate of `step`."""
+        done = step / self.first_decay_steps
+        if self.t_mul == 1.0:
+            restart = math.floor(done)
+            done -= restart
+        else:
+            # The first i decays last (t_mul^i - 1) / (t_mul - 1) together, the first being 1.
+            restart = math.floor(math.log(1 - done * (1 - self.t_mul)) / math.log(self.t_mul))
+            begun = (1 - self.t_mul**restart) / (1 - self.t_mul)
+            done = (done - begun) / self.t_mul**restart
+        return self.initial_learning_rate * _cosine(done, self.alpha, self.m_mul**restart)
+
+
+@dataclass(frozen=True)
+class LinearCosineDecay(LearningRateSchedule):
+    """L * ((alpha + (S - k) / S) * (1 + cos(2 pi num_periods k / S)) / 2 + beta), k up to S."""
+
+    initial_learning_rate: float
+    decay_steps: float
+    num_periods: float = 0.5
+    alpha: float = 0.0
+    beta: float = 0.001
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        _check(
+            self,
+            non_negative=("initial_learning_rate", "num_periods", "alpha", "beta"),
+            positive=("decay_steps",),
+        )
+
+    def __call__(self, step: int) -> float:
+        """Return the learning rate of `step`."""
+        done = min(step, self.decay_steps) / self.decay_steps
+        wave = 0.5 * (1 + math.cos(2 * math.pi * self.num_periods * done))
+        return self.initial_learning_rate * ((self.alpha + 1 - done) * wave + self.beta)
+
+
+BUILT_IN = {cls.__name__: cls for cls in LearningRateSchedule.__subclasses__()}
+
+
+def serialize(schedule: LearningRateSchedule) -> dict[str, Any]:
+    """Return ``{'class_name': ..., 'config': ...}`` of a schedule."""
+    return {"class_name": type(schedule).__name__, "config": schedule.get_config()}
+
+
+def deserialize(
+    config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
+) -> LearningRateSchedule:
+    """Build the schedule that `serialize` described.
+
+    Parameters
+    ----------
+    config : mapping
+        With the keys 'class_name' and 'config'; the two further keys that later Keras versions
+        write, 'module' and 'registered_name', are read over.
+    custom_objects : mapping of name to class, optional
+        Schedules of the caller's own; they come before the built-in ones.
+
+    Raises
+    ------
+    ValueError
+        If a key is missing or the class unknown.
+    """
+    if not isinstance(config, Mapping) or not {"class_name", "config"} <= config.keys():
+        raise ValueError(
+            "Improper config for a schedule: expected a dictionary with the keys "
+            f"'class_name' and 'config', received: {config!r}"
+        )
+    name = config["class_name"]
+    cls = {**BUILT_IN, **(custom_objects or {})}.get(name)
+    if cls is None:
+        raise ValueError(
+            f"Unknown decay {name!r}: expected one of {', '.join(sorted(BUILT_IN))}, "
+            "or a class given in custom_objects"
+        )
+    schedule: LearningRateSchedule = cls.from_config(dict(config["config"]))
+    return schedule
+
+
+def _check(schedule: Any, non_negative: Sequence[str] = (), positive: Sequence[str] = ()) -> None:
+    for name in non_negative:
+        validation.non_negative(getattr(schedule, name), name)
+    for name in positive:
+        validation.positive(getattr(schedule, name), name)
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` as JSON can hold it."""
+    if isinstance(value, (str, bool, int, float, type(None))):
+        return value if type(value).__module__ == "builtins" else float(value)
+    if isinstance(value, Sequence) or getattr(value, "ndim", 0):
+        return [_plain(x) for x in value]
+    return float(value)
+
+
+def _periods(schedule: Any, step: int) -> float:
+    periods = step / schedule.decay_steps
+    return math.floor(periods) if schedule.staircase else periods
+
+
+def _cosine(done: float, alpha: float, height: float = 1.0) -> float:
+    """Return a half cosine from `height` to 0 as `done` goes from 0 to 1, blended with `alpha`."""
+    return (1 - alpha) * 0.5 * height * (1 + math.cos(math.pi * done)) + alpha

@@ -1,0 +1,153 @@
+"""Gradients of some rows of a table: duplicate rows summed, the same rule on the touched rows.
+
+Written in standard calls whose shapes do not depend on the data, so that it traces, needs no
+optional feature of the standard, and never waits for a device. The trick: duplicates are not
+removed. Every occurrence of a row gets that row's whole sum, so each computes the same new row
+and it does not matter which of them is written.
+"""
+
+from typing import NamedTuple, TypeAlias
+
+from adamax import rule
+from adamax._arrays import (
+    Array,
+    Namespace,
+    array_namespace,
+    device_of,
+    is_jax_array,
+    rows_assignable,
+)
+
+__all__ = ["Gradient", "IndexedSlices", "rows_of", "set_rows", "step_rows", "sum_duplicates"]
+
+
+class IndexedSlices(NamedTuple):
+    """The gradient of some rows of a table, as an embedding lookup has.
+
+    Row ``indices[i]`` of the table has the gradient ``values[i]``; rows that are listed more than
+    once get the sum, rows that are not listed are not touched: their moments stay as they are.
+
+    Parameters
+    ----------
+    values : Array, shape (k, *row)
+        Real floating dtype. A row may be broadcastable to the table's row shape.
+    indices : Array, shape (k,)
+        int32 or int64, each in [0, number of rows).
+    dense_shape : tuple of int, optional
+        Shape of the table. Carried for the caller; the table's own shape is what counts.
+
+    Notes
+    -----
+    The counterpart of `tf.IndexedSlices`.
+    """
+
+    values: Array
+    indices: Array
+    dense_shape: tuple[int, ...] | None = None
+
+
+Gradient: TypeAlias = Array | IndexedSlices
+"""What a parameter's gradient may be: an array of its shape, or some of its rows."""
+
+
+def sum_duplicates(slices: IndexedSlices, xp: Namespace) -> IndexedSlices:
+    """Return the slices in row order, every occurrence of a row holding that row's whole sum.
+
+    The sums are taken in order of appearance, pairwise, and do not depend on the machine.
+    """
+    order = xp.argsort(slices.indices, stable=True)
+    indices = xp.take(slices.indices, order)
+    values = xp.take(slices.values, order, axis=0)
+    count = indices.shape[0]
+    distance = 1
+    # After each turn values[i] is the sum of the next 2 * distance values of its own row.
+    while distance < count:
+        same = xp.reshape(
+            indices[distance:] == indices[:-distance], (-1,) + (1,) * (values.ndim - 1)
+        )
+        ahead = xp.where(same, values[distance:, ...], xp.zeros_like(values[distance:, ...]))
+        values = xp.concat([values[:-distance, ...] + ahead, values[-distance:, ...]])
+        distance *= 2
+    first = xp.searchsorted(indices, indices)
+    return IndexedSlices(xp.take(values, first, axis=0), indices, slices.dense_shape)
+
+
+def rows_of(
+    param: Array,
+    slices: IndexedSlices,
+    m: Array,
+    u: Array,
+    c: rule.Coefficients,
+    *,
+    xp: Namespace | None = None,
+) -> tuple[Array, Array, Array, Array]:
+    """Return ``(indices, param_rows, m_rows, u_rows)``: the touched rows after one step.
+
+    Equal indices carry equal rows.
+    """
+    xp = array_namespace(param, slices.values, m, u) if xp is None else xp
+    shape = (slices.indices.shape[0], *param.shape[1:])
+    # A row may be shorter where it broadcasts, as one column for all.
+    values = xp.broadcast_to(slices.values, shape)
+    grad, indices, _ = sum_duplicates(IndexedSlices(values, slices.indices), xp)
+    rows = [xp.take(x, _within(indices, param.shape[0], xp), axis=0) for x in (param, m, u)]
+    new = rule.step(rows[0], grad, rows[1], rows[2], c, xp=xp)
+    return indices, *new
+
+
+def set_rows(table: Array, indices: Array, rows: Array, xp: Namespace) -> Array:
+    """Return `table` with ``rows[i]`` at row ``indices[i]``; equal indices carry equal rows.
+
+    `indices` are in ascending order. Those outside the table are left out. `table` is not
+    written to.
+    """
+    count = table.shape[0]
+    if is_jax_array(table):
+        beyond = xp.where(indices < 0, count, indices)
+        return table.at[beyond].set(rows, mode="drop")
+    if rows_assignable(table):
+        table = xp.asarray(table, copy=True)
+        table[indices] = rows
+        return table
+    # The standard has no assignment through an array of indices: each table row looks itself up.
+    own = xp.arange(count, dtype=indices.dtype, device=device_of(indices))
+    place = _within(xp.searchsorted(indices, own), indices.shape[0], xp)
+    found = xp.reshape(xp.take(indices, place) == own, (-1,) + (1,) * (table.ndim - 1))
+    return xp.where(found, xp.take(rows, place, axis=0), table)
+
+
+def step_rows(
+    param: Array,
+    slices: IndexedSlices,
+    m: Array,
+    u: Array,
+    c: rule.Coefficients,
+    *,
+    xp: Namespace | None = None,
+) -> tuple[Array, Array, Array]:
+    """Advance the listed rows of a table by one Adamax step, and leave the others as they are.
+
+    Parameters, returns and raises are those of `adamax.rule.step`, with the gradient given as
+    `IndexedSlices`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adamax.rule import coefficients
+    >>> c = coefficients(1, learning_rate=0.5, beta_1=0.5, beta_2=0.75, epsilon=0.0)
+    >>> table, slices = np.ones((3, 1)), IndexedSlices(np.full((2, 1), 2.0), np.array([2, 2]))
+    >>> p, m, u = step_rows(table, slices, np.zeros((3, 1)), np.zeros((3, 1)), c)
+    >>> print(p[:, 0], m[:, 0], u[:, 0])
+    [1.  1.  0.5] [0. 0. 2.] [0. 0. 4.]
+    """
+    xp = array_namespace(param, slices.values, m, u) if xp is None else xp
+    if slices.indices.shape[0] == 0:
+        return param, m, u
+    indices, *rows = rows_of(param, slices, m, u, c, xp=xp)
+    p, m, u = (set_rows(x, indices, row, xp) for x, row in zip((param, m, u), rows, strict=True))
+    return p, m, u
+
+
+def _within(indices: Array, count: int, xp: Namespace) -> Array:
+    """Return `indices` moved to the nearest of ``0 .. count - 1``."""
+    return xp.clip(indices, 0, count - 1)

@@ -1,0 +1,230 @@
+"""Variable: a named, assignable holder of one array."""
+
+import itertools
+import operator
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+from adamax._arrays import (
+    Array,
+    array_namespace,
+    device_of,
+    dtype_name,
+    is_array,
+    is_immutable,
+    library_name,
+    to_numpy,
+)
+
+__all__ = ["Variable", "auto_name"]
+
+_counts: dict[str, "itertools.count[int]"] = defaultdict(itertools.count)
+
+
+def auto_name(base: str) -> str:
+    """Return `base`, then base_1, base_2, ...: a name not given out before in this process."""
+    number = next(_counts[base])
+    return f"{base}_{number}" if number else base
+
+
+def _unwrap(x: Any) -> Any:
+    return x.value if isinstance(x, Variable) else x
+
+
+def _forward(compute: Callable[..., Any]) -> Callable[..., Any]:
+    """Return an operator as a method that computes with the value."""
+    return lambda self, *others: compute(self.value, *map(_unwrap, others))
+
+
+def _reflected(compute: Callable[..., Any]) -> Callable[..., Any]:
+    """Return an operator as a method for a variable on its right-hand side."""
+    return lambda self, other: compute(other, self.value)
+
+
+class Variable:
+    """A named holder of one array, of any library, that an optimizer may assign to.
+
+    Parameters
+    ----------
+    value : Array
+        Copied: later changes to the caller's array do not reach the variable.
+    name : str, optional
+        Default: ``variable``, ``variable_1``, ...
+    trainable : bool
+        For the caller's own bookkeeping; optimizers update whatever they are given.
+    constraint : callable, optional
+        Called with the new value after every dense update; returns the value to keep.
+
+    Raises
+    ------
+    TypeError
+        If `value` is not an array, such as a list: there is no telling of which library.
+
+    Notes
+    -----
+    The counterpart of `tf.Variable`. It computes like its value, compares element by element, and
+    is hashed by identity.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = Variable(np.array([1.0, 2.0]), name="w")
+    >>> 2 * w + 1
+    array([3., 5.])
+    """
+
+    def __init__(
+        self,
+        value: Array,
+        name: str | None = None,
+        trainable: bool = True,
+        constraint: Callable[[Array], Array] | None = None,
+    ) -> None:
+        value = _unwrap(value)
+        if not is_array(value):
+            raise TypeError(
+                f"a Variable holds an array, got {type(value).__name__}; make it one with the "
+                "asarray of the library you compute with, such as numpy.asarray"
+            )
+        if not is_immutable(value):
+            value = array_namespace(value).asarray(value, copy=True)
+        self._hold(value, name or auto_name("variable"), trainable, constraint)
+
+    def _hold(
+        self,
+        value: Array,
+        name: str,
+        trainable: bool = True,
+        constraint: Callable[[Array], Array] | None = None,
+    ) -> None:
+        self._value = value
+        self.name = name
+        self.trainable = trainable
+        self.constraint = constraint
+
+    @classmethod
+    def of_array(cls, array: Array, name: str) -> "Variable":
+        """Return a variable that shares the memory of `array` instead of copying it."""
+        variable = cls.__new__(cls)
+        variable._hold(array, name)
+        return variable
+
+    @property
+    def value(self) -> Array:
+        """The array itself, not a copy: where arrays can be written to, updates show in it."""
+        return self._value
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the value."""
+        return tuple(self._value.shape)
+
+    @property
+    def dtype(self) -> Any:
+        """Dtype of the value, as its library names it."""
+        return self._value.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions of the value."""
+        return len(self._value.shape)
+
+    @property
+    def device(self) -> Any:
+        """Device of the value, as its library names it."""
+        return device_of(self._value)
+
+    def assign(self, value: Any) -> "Variable":
+        """Replace the value by another of the same shape; it is converted to the variable's dtype.
+
+        Raises
+        ------
+        TypeError
+            If `value` is of another library.
+        ValueError
+            If it has another shape.
+        """
+        xp = array_namespace(self._value)
+        value = _unwrap(value)
+        if not is_array(value):
+            value = xp.asarray(value, dtype=self.dtype, device=self.device)
+        elif array_namespace(value) is not xp:
+            raise TypeError(
+                f"{self.name} holds an array of {library_name(self._value)}, "
+                f"got one of {library_name(value)}; convert it first"
+            )
+        if tuple(value.shape) != self.shape:
+            raise ValueError(
+                f"{self.name} has the shape {self.shape}, got a value of shape {tuple(value.shape)}"
+            )
+        if is_immutable(self._value):
+            self._value = xp.astype(value, self.dtype)
+        else:
+            self._value[...] = xp.astype(value, self.dtype, copy=False)
+        return self
+
+    def numpy(self) -> Any:
+        """Return a NumPy copy of the value, from whichever library and device it is on."""
+        return to_numpy(self._value)
+
+    def __repr__(self) -> str:
+        return (
+            f"Variable({self.name!r}, shape={self.shape}, "
+            f"dtype={dtype_name(self.dtype)}, value={self._value})"
+        )
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        """Convert as the value itself would, which CuPy and other devices refuse."""
+        array = self._value.__array__()
+        array = array if dtype is None else array.astype(dtype, copy=False)
+        return array.copy() if copy else array
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        """Let NumPy's functions compute with the value."""
+        return getattr(ufunc, method)(*map(_unwrap, inputs), **kwargs)
+
+    def __getitem__(self, key: Any) -> Array:
+        return self._value[key]
+
+    def __len__(self) -> int:
+        return len(self._value)
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __float__(self) -> float:
+        return float(self._value)
+
+    def __int__(self) -> int:
+        return int(self._value)
+
+    def __index__(self) -> int:
+        return operator.index(self._value)
+
+    __abs__ = _forward(operator.abs)
+    __neg__ = _forward(operator.neg)
+    __pos__ = _forward(operator.pos)
+    __eq__ = _forward(operator.eq)
+    __ne__ = _forward(operator.ne)
+    __lt__ = _forward(operator.lt)
+    __le__ = _forward(operator.le)
+    __gt__ = _forward(operator.gt)
+    __ge__ = _forward(operator.ge)
+    __add__ = _forward(operator.add)
+    __radd__ = _reflected(operator.add)
+    __sub__ = _forward(operator.sub)
+    __rsub__ = _reflected(operator.sub)
+    __mul__ = _forward(operator.mul)
+    __rmul__ = _reflected(operator.mul)
+    __truediv__ = _forward(operator.truediv)
+    __rtruediv__ = _reflected(operator.truediv)
+    __floordiv__ = _forward(operator.floordiv)
+    __rfloordiv__ = _reflected(operator.floordiv)
+    __mod__ = _forward(operator.mod)
+    __rmod__ = _reflected(operator.mod)
+    __pow__ = _forward(operator.pow)
+    __rpow__ = _reflected(operator.pow)
+    __matmul__ = _forward(operator.matmul)
+    __rmatmul__ = _reflected(operator.matmul)
+    __hash__ = object.__hash__
