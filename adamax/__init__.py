@@ -19,7 +19,9 @@ if TYPE_CHECKING:
         load_checkpoint,
         save_checkpoint,
     )
-    from adamax_adapters.keras import Adamax, deserialize, get, serialize
+    from adamax_adapters.config import serialize
+    from adamax_adapters.identifiers import deserialize, get
+    from adamax_adapters.keras import Adamax
 
 __version__ = "0.1.0"
 
@@ -44,12 +46,12 @@ __all__ = [
 _HANDED_ON = {
     "Adamax": "keras",
     "CheckpointError": "checkpoint",
-    "deserialize": "keras",
-    "get": "keras",
+    "deserialize": "identifiers",
+    "get": "identifiers",
     "inspect_checkpoint": "checkpoint",
     "load_checkpoint": "checkpoint",
     "save_checkpoint": "checkpoint",
-    "serialize": "keras",
+    "serialize": "config",
 }
 
 

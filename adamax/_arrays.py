@@ -22,8 +22,10 @@ __all__ = [
     "is_jax_array",
     "is_writeable",
     "library_name",
+    "memory_of",
     "rows_assignable",
     "to_numpy",
+    "without_graph",
 ]
 
 Array: TypeAlias = Any
@@ -50,7 +52,7 @@ COMPUTE_DTYPES = {
 def dtype_name(dtype: Any) -> str:
     """Return the plain name of a dtype, such as ``'float32'``, whichever library it is from."""
     # The standard's isdtype raises on bfloat16 in NumPy and CuPy; names work everywhere.
-    name = getattr(dtype, "name", None)
+    name = getattr(dtype, "name", None) or getattr(dtype, "__name__", None)
     return str(name) if name else str(dtype).rpartition(".")[2]
 
 
@@ -86,11 +88,36 @@ def rows_assignable(x: Array) -> bool:
     return indices_readable(x) and (compat.is_numpy_array(x) or compat.is_torch_array(x))
 
 
+def without_graph(x: Array) -> Array:
+    """Return `x` cut off from the graph that torch records; the same memory."""
+    return x.detach() if compat.is_torch_array(x) else x
+
+
+def memory_of(x: Array) -> tuple[Any, ...]:
+    """Return a key that is the same for every array object that names the same elements.
+
+    It is only good while one of them is alive: afterwards the memory may be another array's.
+    """
+    if compat.is_numpy_array(x):
+        place = (x.__array_interface__["data"][0], x.strides)
+    elif compat.is_cupy_array(x):
+        place = (x.data.ptr, x.strides)
+    elif compat.is_torch_array(x):
+        place = (x.data_ptr(), x.stride())
+    else:
+        place = (id(x), ())
+    return (library_name(x), str(device_of(x)), dtype_name(x.dtype), tuple(x.shape), *place)
+
+
 def to_numpy(x: Array) -> Any:
-    """Return a NumPy copy of `x`, from whichever library and device it is on."""
-    if compat.is_torch_array(x):
-        x = x.detach()
+    """Return a NumPy copy of `x`, from whichever library and device it is on.
+
+    The bfloat16 of torch, which NumPy cannot hold, becomes float32.
+    """
+    x = without_graph(x)
     xp = array_namespace(x)
+    if compat.is_torch_array(x) and dtype_name(x.dtype) == "bfloat16":
+        x = xp.astype(x, xp.float32)
     if compat.is_array_api_strict_namespace(xp):
         # strict knows its host by a device object, not by the name "cpu".
         x = x.to_device(xp.__array_namespace_info__().default_device())

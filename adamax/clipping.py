@@ -9,7 +9,26 @@ from collections.abc import Sequence
 from adamax._arrays import Array, Namespace, array_namespace, compute_dtype, device_of, in_dtype
 from adamax.sparse import Gradient, IndexedSlices
 
-__all__ = ["clip_by_global_norm", "clip_by_norm", "clip_by_value"]
+__all__ = ["clip_all", "clip_by_global_norm", "clip_by_norm", "clip_by_value"]
+
+
+def clip_all(
+    grads: Sequence[Gradient],
+    norm: float | None,
+    value: float | None,
+    global_norm: float | None,
+) -> list[Gradient]:
+    """Return `grads` clipped in the order of the reference: norm, value, then global norm.
+
+    A limit that is None clips nothing.
+    """
+    if norm is not None:
+        grads = [clip_by_norm(grad, norm) for grad in grads]
+    if value is not None:
+        grads = [clip_by_value(grad, value) for grad in grads]
+    if global_norm is not None:
+        grads = clip_by_global_norm(grads, global_norm)
+    return list(grads)
 
 
 def clip_by_value(grad: Gradient, limit: float) -> Gradient:

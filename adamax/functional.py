@@ -4,10 +4,9 @@ Parameters are an array, or sequences and mappings of them nested in any way. No
 to, so that the functions trace: under `jax.jit` the step number is traced and no step recompiles.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from adamax import validation
+from adamax import nesting, validation
 from adamax._arrays import Array, array_namespace, compute_dtype, in_dtype, is_array, is_immutable
 from adamax.rule import Coefficients, coefficients, step
 from adamax.sparse import IndexedSlices, step_rows
@@ -41,8 +40,8 @@ def init(params: Any) -> State:
     TypeError, ValueError
         If a parameter is no array, or not of a real floating dtype.
     """
-    zeros = [_zeros(param, name) for name, param in _leaves(params, "params")]
-    return State(0, _like(params, iter(zeros)), _like(params, iter(zeros)))
+    zeros = [_zeros(param, name) for name, param in nesting.leaves(params, "params")]
+    return State(0, nesting.rebuilt(params, iter(zeros)), nesting.rebuilt(params, iter(zeros)))
 
 
 def update(
@@ -102,14 +101,14 @@ def update(
         epsilon=validation.non_negative(epsilon, "epsilon"),
     )
     flat = zip(
-        _leaves(params, "params"),
-        _along(params, grads, "grads"),
-        _along(params, state.m, "state.m"),
-        _along(params, state.u, "state.u"),
+        nesting.leaves(params, "params"),
+        nesting.along(params, grads, "grads"),
+        nesting.along(params, state.m, "state.m"),
+        nesting.along(params, state.u, "state.u"),
         strict=True,
     )
     new = [_advance(name, param, grad, m, u, c) for (name, param), grad, m, u in flat]
-    p, m, u = (_like(params, iter([leaf[i] for leaf in new])) for i in range(3))
+    p, m, u = (nesting.rebuilt(params, iter([leaf[i] for leaf in new])) for i in range(3))
     return p, State(t, m, u)
 
 
@@ -136,48 +135,3 @@ def _advance(
 def _zeros(param: Array, name: str) -> Array:
     xp = array_namespace(validation.parameter(param, name))
     return xp.zeros_like(param, dtype=compute_dtype(param.dtype, xp))
-
-
-def _is_sequence(tree: Any) -> bool:
-    return isinstance(tree, Sequence) and not isinstance(tree, (str, bytes))
-
-
-def _leaves(tree: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Yield every leaf of `tree` with its path, such as ``params['layer'][2]``."""
-    if isinstance(tree, Mapping):
-        for key in tree:
-            yield from _leaves(tree[key], f"{path}[{key!r}]")
-    elif _is_sequence(tree):
-        for i, child in enumerate(tree):
-            yield from _leaves(child, f"{path}[{i}]")
-    else:
-        yield path, tree
-
-
-def _along(like: Any, tree: Any, path: str) -> Iterator[Any]:
-    """Yield what `tree` holds at every leaf of `like`, in the same order."""
-    if isinstance(like, Mapping):
-        if not isinstance(tree, Mapping) or tree.keys() != like.keys():
-            got = sorted(map(str, tree)) if isinstance(tree, Mapping) else type(tree).__name__
-            raise ValueError(f"{path} must have the keys {sorted(map(str, like))}, got {got}")
-        for key in like:
-            yield from _along(like[key], tree[key], f"{path}[{key!r}]")
-    elif _is_sequence(like):
-        if not _is_sequence(tree) or len(tree) != len(like):
-            got = f"{len(tree)}" if _is_sequence(tree) else type(tree).__name__
-            raise ValueError(f"{path} must be a sequence of {len(like)}, got {got}")
-        for i, (inner, child) in enumerate(zip(like, tree, strict=True)):
-            yield from _along(inner, child, f"{path}[{i}]")
-    else:
-        yield tree
-
-
-def _like(tree: Any, leaves: Iterator[Any]) -> Any:
-    """Return `leaves` nested as `tree` is, in its own types."""
-    if isinstance(tree, Mapping):
-        nested = {key: _like(child, leaves) for key, child in tree.items()}
-        return nested if type(tree) is dict else type(tree)(nested)  # type: ignore[call-arg]
-    if _is_sequence(tree):
-        children = [_like(child, leaves) for child in tree]
-        return type(tree)(*children) if hasattr(tree, "_fields") else type(tree)(children)
-    return next(leaves)

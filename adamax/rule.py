@@ -51,11 +51,18 @@ def coefficients(
     Coefficients
         Python floats; `step_size` is a 0-d array where `t` or `learning_rate` is one.
 
+    Raises
+    ------
+    ValueError
+        If `t` is below 1.
+
     Examples
     --------
     >>> coefficients(1, learning_rate=0.5, beta_1=0.5, beta_2=0.75, epsilon=0.0).step_size
     1.0
     """
+    if isinstance(t, int) and t < 1:
+        raise ValueError(f"Expected t >= 1, received: {t}; was the step counter set below 0?")
     step_size = learning_rate / bias_correction(beta_1, t)
     return Coefficients(1.0 - beta_1, beta_2, epsilon, step_size)
 

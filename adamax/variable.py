@@ -15,6 +15,7 @@ from adamax._arrays import (
     is_immutable,
     library_name,
     to_numpy,
+    without_graph,
 )
 
 __all__ = ["Variable", "auto_name"]
@@ -88,7 +89,7 @@ class Variable:
                 "asarray of the library you compute with, such as numpy.asarray"
             )
         if not is_immutable(value):
-            value = array_namespace(value).asarray(value, copy=True)
+            value = array_namespace(value).asarray(without_graph(value), copy=True)
         self._hold(value, name or auto_name("variable"), trainable, constraint)
 
     def _hold(
@@ -107,7 +108,7 @@ class Variable:
     def of_array(cls, array: Array, name: str) -> "Variable":
         """Return a variable that shares the memory of `array` instead of copying it."""
         variable = cls.__new__(cls)
-        variable._hold(array, name)
+        variable._hold(without_graph(array), name)
         return variable
 
     @property

@@ -1,0 +1,1 @@
+"""Adapters that put Adamax behind other interfaces: Keras-style optimizer, files, a command."""

@@ -1,0 +1,1 @@
+"""How an array library executes the rule."""

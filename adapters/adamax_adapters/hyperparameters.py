@@ -1,0 +1,75 @@
+"""Hyperparameters: Python floats that are checked at every assignment.
+
+A hyperparameter may be a number or a callable without arguments, which is called whenever the
+value is read; the learning rate may also be a schedule.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from adamax import validation
+from adamax.schedules import LearningRateSchedule
+
+__all__ = ["DEFAULT_EPSILON", "Hyperparameter", "clip_limit", "epsilon_or_default", "rate_at"]
+
+DEFAULT_EPSILON = 1e-7
+
+
+class Hyperparameter:
+    """An attribute of an optimizer that holds a hyperparameter.
+
+    Parameters
+    ----------
+    check : callable (value, name) -> float
+        Returns the value as it is kept, or raises; from `adamax.validation`.
+    schedule : bool
+        Whether a learning-rate schedule is allowed; it is kept and returned as it is.
+    """
+
+    def __init__(self, check: Callable[[Any, str], Any], *, schedule: bool = False) -> None:
+        self._check = check
+        self._schedule = schedule
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, optimizer: Any, owner: type) -> Any:
+        if optimizer is None:
+            return self
+        value = optimizer.__dict__[self._name]
+        if callable(value) and not isinstance(value, LearningRateSchedule):
+            return self._check(value(), self._name)
+        return value
+
+    def __set__(self, optimizer: Any, value: Any) -> None:
+        if isinstance(value, LearningRateSchedule):
+            if not self._schedule:
+                raise TypeError(
+                    f"Expected {self._name} to be a number, received a schedule, "
+                    f"{type(value).__name__}; only learning_rate takes one"
+                )
+        elif not callable(value):
+            value = self._check(value, self._name)
+        optimizer.__dict__[self._name] = value
+
+
+def epsilon_or_default(value: Any, name: str) -> float:
+    """Return `value` as a finite Python float >= 0; None is the default."""
+    return DEFAULT_EPSILON if value is None else validation.non_negative(value, name)
+
+
+def clip_limit(value: Any, name: str) -> float | None:
+    """Return `value` as a finite Python float >= 0, or None for no clipping."""
+    return None if value is None else validation.non_negative(value, name)
+
+
+def rate_at(learning_rate: Any, decay: float, iterations: int) -> float:
+    """Return the learning rate after `iterations` steps.
+
+    That is ``learning_rate(iterations)`` of a schedule, or the number, over
+    ``1 + decay * iterations``.
+    """
+    if isinstance(learning_rate, LearningRateSchedule):
+        name = f"{type(learning_rate).__name__} at step {iterations}"
+        learning_rate = validation.non_negative(learning_rate(iterations), name)
+    return float(learning_rate) / (1.0 + decay * iterations)

@@ -1,0 +1,44 @@
+"""Initial values of slots and weights: a name, a callable, or the value itself."""
+
+from typing import Any
+
+from adamax._arrays import Array, Namespace, array_namespace, is_array, to_numpy
+from adamax.variable import Variable
+
+__all__ = ["initial_value"]
+
+
+def initial_value(
+    initializer: Any, shape: tuple[int, ...], dtype: Any, xp: Namespace, device: Any
+) -> Array:
+    """Return a new array with its initial value.
+
+    Parameters
+    ----------
+    initializer : 'zeros', 'ones', callable (shape, dtype=dtype) -> array, array, number or list
+        A value is converted to `dtype`; its shape is its own.
+    shape : tuple of int
+    dtype : dtype of `xp`
+    xp : namespace
+    device : device of `xp`
+
+    Raises
+    ------
+    ValueError
+        If the initializer is None or a name that is not known.
+    """
+    if isinstance(initializer, str):
+        if initializer.lower() not in ("zeros", "ones"):
+            raise ValueError(
+                f"Unknown initializer {initializer!r}: expected 'zeros', 'ones', a callable "
+                "(shape, dtype=dtype) or a value"
+            )
+        return getattr(xp, initializer.lower())(shape, dtype=dtype, device=device)
+    if initializer is None:
+        raise ValueError("Expected an initializer: 'zeros', 'ones', a callable or a value; got None")
+    value = initializer(shape, dtype=dtype) if callable(initializer) else initializer
+    if isinstance(value, Variable):
+        value = value.value
+    if is_array(value) and array_namespace(value) is not xp:
+        value = to_numpy(value)
+    return xp.asarray(value, dtype=dtype, device=device, copy=True)

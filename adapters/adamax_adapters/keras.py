@@ -1,0 +1,355 @@
+"""The Keras-style optimizer: `tf.keras.optimizers.Adamax` for arrays of every library."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from adamax import nesting, schedules, validation
+from adamax.clipping import clip_all
+from adamax.rule import coefficients
+from adamax.schedules import LearningRateSchedule
+from adamax.sparse import Gradient
+from adamax.variable import Variable, auto_name
+from adamax_adapters import config as configs
+from adamax_adapters import weights as host
+from adamax_adapters.backends.standard import apply_steps
+from adamax_adapters.gradients import value_and_gradients
+from adamax_adapters.hyperparameters import (
+    DEFAULT_EPSILON,
+    Hyperparameter,
+    clip_limit,
+    epsilon_or_default,
+    rate_at,
+)
+from adamax_adapters.pairs import checked_pairs, complete_pairs
+from adamax_adapters.slots import Slots
+
+__all__ = ["Adamax"]
+
+CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
+
+
+class Adamax:
+    """Optimizer that implements Adamax, with the interface of `tf.keras.optimizers.Adamax`.
+
+    At step t, with the gradient g of a variable p and its slots m and v::
+
+        m <- m + (g - m) * (1 - beta_1)
+        v <- max(v * beta_2, |g|)
+        p <- p - (m / (v + epsilon)) * learning_rate / (1 - beta_1^t)
+
+    Parameters
+    ----------
+    learning_rate : number >= 0, callable () -> number, or LearningRateSchedule
+        In parameter units per step.
+    beta_1, beta_2 : number in [0, 1), or callable
+        Decay of the first moment and of the infinity norm.
+    epsilon : number >= 0, or callable
+        In gradient units. None is 1e-7; 0 means 0, and gives 0/0 where all gradients were 0.
+    name : str
+        Begins the names of slots. If empty or None: ``adamax``, ``adamax_1``, ...
+    **kwargs
+        `clipnorm`, `clipvalue`, `global_clipnorm`: numbers >= 0, or None. Gradients are clipped
+        in this order: each by its own L2 norm, every element, all together by their common norm.
+        `decay`: number >= 0; the learning rate is divided by ``1 + decay * iterations``.
+        `lr`: another name of `learning_rate`; it wins.
+
+    Raises
+    ------
+    TypeError
+        If a keyword is unknown or a hyperparameter is of the wrong kind.
+    ValueError
+        If a hyperparameter is None, NaN or out of range.
+
+    Notes
+    -----
+    Kingma & Ba, 2014 (arXiv:1412.6980), section 7.1. Every hyperparameter is an attribute; it may
+    be set at any time and is checked then. A failing call changes nothing. Arithmetic never
+    warns: NaN and infinity in gradients reach the parameters.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adamax import Adamax, Variable
+    >>> w = Variable(np.array([1.0, 2.0]), name="w")
+    >>> opt = Adamax(learning_rate=0.1)
+    >>> opt.apply_gradients([(np.array([0.5, -4.0]), w)]).numpy()
+    array(1)
+    >>> w.numpy().round(3)
+    array([0.9, 2.1])
+    """
+
+    learning_rate = Hyperparameter(validation.non_negative, schedule=True)
+    decay = Hyperparameter(validation.non_negative)
+    beta_1 = Hyperparameter(validation.fraction)
+    beta_2 = Hyperparameter(validation.fraction)
+    epsilon = Hyperparameter(epsilon_or_default)
+    clipnorm = Hyperparameter(clip_limit)
+    clipvalue = Hyperparameter(clip_limit)
+    global_clipnorm = Hyperparameter(clip_limit)
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        beta_1: Any = 0.9,
+        beta_2: Any = 0.999,
+        epsilon: Any = DEFAULT_EPSILON,
+        name: str | None = "Adamax",
+        **kwargs: Any,
+    ) -> None:
+        for key, value in kwargs.items():
+            if key not in (*CLIPS, "lr", "decay"):
+                raise TypeError(
+                    f"Unexpected keyword argument passed to optimizer: {key}; "
+                    "expected clipnorm, clipvalue, global_clipnorm, lr or decay"
+                )
+            check = clip_limit if key in CLIPS else validation.non_negative
+            kwargs[key] = check(value, key)
+        if not isinstance(name, str | None):
+            raise TypeError(f"Expected name to be a str, received: {name!r}")
+        self.learning_rate = kwargs.get("lr", learning_rate)
+        self.decay = kwargs.get("decay", 0.0)
+        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+        for key in CLIPS:
+            setattr(self, key, kwargs.get(key))
+        self._name = name or auto_name("adamax")
+        self._slots = Slots(self._name)
+        self._iterations: Variable | None = None
+
+    @property
+    def lr(self) -> Any:
+        """Another name of `learning_rate`: the number, or the schedule."""
+        return self.learning_rate
+
+    @lr.setter
+    def lr(self, value: Any) -> None:
+        self.learning_rate = value
+
+    @property
+    def current_learning_rate(self) -> float:
+        """The number that the next step will use, with schedule and decay applied."""
+        return rate_at(self.learning_rate, self.decay, int(self.iterations))
+
+    @property
+    def iterations(self) -> Variable:
+        """Number of steps taken, an int64 variable; assign it another before it is first used."""
+        if self._iterations is None:
+            self._iterations = Variable(
+                np.asarray(0, np.int64), name=f"{self._name}/iter", trainable=False
+            )
+        return self._iterations
+
+    @iterations.setter
+    def iterations(self, variable: Variable) -> None:
+        if self._iterations is not None:
+            raise RuntimeError(
+                "Cannot set `iterations` to a new variable after the optimizer's own has been "
+                "used; set its value with `iterations.assign(n)`"
+            )
+        self._iterations = host.counter(variable)
+
+    def apply_gradients(
+        self, grads_and_vars: Iterable[tuple[Any, Any]], name: str | None = None
+    ) -> Variable:
+        """Take one step.
+
+        Parameters
+        ----------
+        grads_and_vars : iterable of (gradient, variable)
+            A variable is a `Variable` of any library, or an array that can be written to, which
+            is updated in place. A gradient is an array of its shape, `IndexedSlices`, or None,
+            which leaves the variable as it is. None at all is no step.
+        name : str, optional
+            Names an operation in the reference; has no effect here.
+
+        Returns
+        -------
+        Variable
+            `iterations`, one higher.
+
+        Raises
+        ------
+        TypeError
+            If `grads_and_vars` is malformed, a variable cannot be updated, or a gradient is of
+            another library.
+        ValueError
+            If no variable has a gradient, or one has the wrong shape, dtype, device or rows.
+        RuntimeError
+            If a variable with a constraint has a sparse gradient.
+
+        Notes
+        -----
+        Everything is checked before anything is touched. A variable that is given twice takes two
+        steps with the same t.
+        """
+        pairs = checked_pairs(grads_and_vars, self._slots)
+        if not pairs:
+            return self.iterations
+        gradients = self._clipped(pairs)
+        t = int(self.iterations) + 1
+        c = coefficients(
+            t,
+            learning_rate=self.current_learning_rate,
+            beta_1=self.beta_1,
+            beta_2=self.beta_2,
+            epsilon=self.epsilon,
+        )
+        with self._slots.targets([variable for _, variable in pairs]) as targets:
+            apply_steps(targets, gradients, c)
+        return self.iterations.assign(t)
+
+    def minimize(
+        self,
+        loss: Callable[[], Any],
+        var_list: Any,
+        grad_loss: Any = None,
+        name: str | None = None,
+    ) -> Variable:
+        """Take one step down the loss; returns and raises as `apply_gradients` does.
+
+        Parameters
+        ----------
+        loss : callable () -> (value, gradients)
+            Called once. `gradients` are nested as `var_list` is.
+        var_list : a variable, nested sequences and mappings of them, or a callable () -> those
+            A callable is called after the loss.
+        grad_loss : number, optional
+            Factor of all gradients.
+        name : str, optional
+            Has no effect.
+        """
+        _, pairs = value_and_gradients(loss, var_list, grad_loss)
+        return self.apply_gradients(pairs, name)
+
+    def get_gradients(self, loss: Callable[[], Any], params: Any) -> list[Gradient]:
+        """Return the flat list of clipped gradients of the loss, in the dtype of the slots.
+
+        ValueError if one of them is None.
+        """
+        _, pairs = value_and_gradients(loss, params)
+        return self._clipped(checked_pairs(complete_pairs(pairs), self._slots))
+
+    def get_updates(self, loss: Callable[[], Any], params: Any) -> list[Variable]:
+        """Take one step down a loss of which every gradient exists; return ``[iterations]``."""
+        _, pairs = value_and_gradients(loss, params)
+        return [self.apply_gradients(complete_pairs(pairs))]
+
+    def _clipped(self, pairs: Sequence[tuple[Gradient, Variable]]) -> list[Gradient]:
+        limits = (self.clipnorm, self.clipvalue, self.global_clipnorm)
+        return clip_all([grad for grad, _ in pairs], *limits)
+
+    def build(self, var_list: Any) -> None:
+        """Make the slots of variables before the first step, such as to `set_weights`."""
+        given = [variable for _, variable in nesting.leaves(var_list, "var_list")]
+        variables = self._slots.holders(given)
+        for variable in variables:
+            validation.parameter(variable.value, variable.name)
+        self._slots.build(variables)
+
+    def add_slot(self, var: Any, slot_name: str, initializer: Any = "zeros") -> Variable:
+        """Return the slot of that name; make it where there is none.
+
+        Parameters
+        ----------
+        var : Variable, or array that can be written to
+        slot_name : str
+        initializer : 'zeros', 'ones', callable (shape, dtype=dtype) -> array, or the value
+
+        Returns
+        -------
+        Variable
+            In the namespace and on the device of `var`; float32 where `var` has 16 bits.
+        """
+        return self._slots.add(self._slots.holders([var])[0], slot_name, initializer)
+
+    def get_slot(self, var: Any, slot_name: str) -> Variable:
+        """Return a slot that is there; KeyError if it is not."""
+        return self._slots.get(var, slot_name)
+
+    def get_slot_names(self) -> list[str]:
+        """Return the names of slots in the order they were first made."""
+        return list(self._slots.names)
+
+    def add_weight(
+        self,
+        name: str,
+        shape: int | Sequence[int],
+        dtype: Any = None,
+        initializer: Any = "zeros",
+        trainable: bool | None = None,
+        synchronization: str = "auto",
+        aggregation: str = "none",
+    ) -> Variable:
+        """Return a new NumPy variable for the caller's own use; it is not one of `weights`.
+
+        `dtype` is float32 unless given, `initializer` as in `add_slot`. `trainable` is True unless
+        given or `synchronization` is ``'on_read'``; that and `aggregation` speak of copies on
+        several devices in the reference, and there is one copy here.
+        """
+        return host.new_weight(name, shape, dtype, initializer, trainable, synchronization)
+
+    @property
+    def weights(self) -> list[Variable]:
+        """`iterations`, all m, all v, then other slots; variables in the order first seen."""
+        return [self.iterations, *self._slots]
+
+    def variables(self) -> list[Variable]:
+        """Return `weights`."""
+        return self.weights
+
+    def get_weights(self) -> list[Any]:
+        """Return NumPy copies of `weights`."""
+        return [weight.numpy() for weight in self.weights]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Assign arrays as from `get_weights` to all `weights`, or to none.
+
+        Before the first step, `build` makes the slots to assign to. ValueError if there are too
+        many or too few, or one has another shape.
+        """
+        host.assign_all(self.weights, weights, self._name)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments in plain Python numbers; JSON can hold them."""
+        rate = self.learning_rate
+        if isinstance(rate, LearningRateSchedule):
+            rate = schedules.serialize(rate)
+        clips = {key: getattr(self, key) for key in CLIPS}
+        return {
+            "name": self._name,
+            **{key: limit for key, limit in clips.items() if limit is not None},
+            "learning_rate": rate,
+            "decay": self.decay,
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
+    ) -> Self:
+        """Build the optimizer that `get_config` described; it has no slots yet.
+
+        `config` is left as it is. In it, `lr` is another name of `learning_rate`, and a schedule
+        is what `adamax.schedules.serialize` returns; `custom_objects` maps the names of further
+        schedules to their classes.
+        """
+        arguments = dict(config)
+        if "lr" in arguments:
+            arguments["learning_rate"] = arguments.pop("lr")
+        rate = arguments.get("learning_rate")
+        if isinstance(rate, Mapping):
+            arguments["learning_rate"] = schedules.deserialize(rate, custom_objects)
+        return cls(**arguments)
+
+    def to_json(self) -> str:
+        """Return class and configuration as JSON text, from which `from_json` builds an equal."""
+        return configs.write_json(configs.serialize(self))
+
+    @classmethod
+    def from_json(cls, text: str, custom_objects: Mapping[str, Any] | None = None) -> Self:
+        """Build the optimizer that `to_json` described; ValueError if the text is of no such."""
+        built: Self = configs.build(configs.read_json(text), [cls], custom_objects)
+        return built

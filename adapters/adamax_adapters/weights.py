@@ -1,0 +1,101 @@
+"""The weights of an optimizer on the host: counted, made, and assigned from lists of arrays."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from adamax._arrays import array_namespace, dtype_name, is_array, to_numpy
+from adamax.variable import Variable
+from adamax_adapters.initializers import initial_value
+
+__all__ = ["assign_all", "counter", "new_weight"]
+
+
+def counter(variable: Any) -> Variable:
+    """Return `variable` if steps can be counted in it: a 0-d integer variable of NumPy."""
+    value = variable.value if isinstance(variable, Variable) else None
+    if not isinstance(value, np.ndarray) or value.ndim or value.dtype.kind != "i":
+        raise TypeError(
+            "Expected iterations to be a Variable of a 0-d NumPy integer array, as steps are "
+            f"counted on the host; received: {variable!r}"
+        )
+    return variable  # type: ignore[no-any-return]
+
+
+def new_weight(
+    name: str,
+    shape: int | Sequence[int],
+    dtype: Any,
+    initializer: Any,
+    trainable: bool | None,
+    synchronization: str,
+) -> Variable:
+    """Return a NumPy variable, as `Adamax.add_weight` describes it."""
+    on_read = str(synchronization).lower().endswith("on_read")
+    if on_read and trainable:
+        raise ValueError(
+            "Expected trainable to be False where synchronization is ON_READ: such a variable is "
+            "only summed up when it is read"
+        )
+    if shape is None:
+        raise ValueError("Expected shape to be an int or a sequence of int, received: None")
+    shape = (int(shape),) if np.ndim(shape) == 0 else tuple(map(int, shape))  # type: ignore[arg-type]
+    if any(length < 0 for length in shape):
+        raise ValueError(f"Expected lengths >= 0 in shape, received: {shape}")
+    xp = array_namespace(np.empty(0))
+    value = initial_value(initializer, shape, np.dtype(dtype or "float32"), xp, None)
+    if value.shape != shape:
+        raise ValueError(
+            f"the initial value of {name} has the shape {value.shape}, which is not compatible "
+            f"with {shape}"
+        )
+    return Variable(value, name=name, trainable=not on_read if trainable is None else trainable)
+
+
+def assign_all(variables: Sequence[Variable], weights: Sequence[Any], name: str) -> None:
+    """Assign `weights` to `variables`, after all have been checked.
+
+    Raises
+    ------
+    TypeError
+        If `weights` has no length, or holds something that is no array.
+    ValueError
+        If there are too many or too few, one has another shape, or a finite number would not be
+        finite in the variable's dtype.
+    """
+    if not isinstance(weights, Sequence | np.ndarray):
+        raise TypeError(f"Expected weights to be a list of arrays, received: {weights!r:.50}")
+    if len(weights) != len(variables):
+        raise ValueError(
+            f"You called `set_weights` on optimizer {name} with a weight list of length "
+            f"{len(weights)}, but the optimizer was expecting {len(variables)} weights; before "
+            f"the first step, build(var_list) makes its slots. Received: {weights!r:.50}"
+        )
+    new = [_fitting(value, variable) for value, variable in zip(weights, variables, strict=True)]
+    for variable, value in zip(variables, new, strict=True):
+        variable.assign(value)
+
+
+def _fitting(value: Any, variable: Variable) -> Any:
+    """Return `value` as a NumPy array in the dtype of `variable`, if nothing is lost by that."""
+    if isinstance(value, Variable):
+        value = value.value
+    array = to_numpy(value) if is_array(value) else np.asarray(value)
+    if array.dtype.kind not in "biuf" and dtype_name(array.dtype) != "bfloat16":
+        raise TypeError(
+            f"Expected an array of real numbers for {variable.name}, received: {value!r:.50}"
+        )
+    if array.shape != variable.shape:
+        raise ValueError(
+            f"Optimizer weight shape {variable.shape} of {variable.name} is not compatible with "
+            f"provided weight shape {array.shape}"
+        )
+    with np.errstate(all="ignore"):  # told below, with the name
+        fitting = array.astype(dtype_name(variable.dtype))
+    if not np.array_equal(np.isfinite(array), np.isfinite(fitting)):
+        raise ValueError(
+            f"the weight provided for {variable.name} does not fit {dtype_name(variable.dtype)}: "
+            "finite numbers would not stay finite"
+        )
+    return fitting
