@@ -69,11 +69,11 @@ class ExponentialDecay(LearningRateSchedule):
     name: str | None = None
 
     def __post_init__(self) -> None:
-        _check(self, non_negative=("initial_learning_rate", "decay_rate"), positive=("decay_steps",))
+        _check(self, "initial_learning_rate decay_rate", positive="decay_steps")
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of `step`."""
-        return self.initial_learning_rate * self.decay_rate ** _periods(self, step)
+        return self.initial_learning_rate * math.pow(self.decay_rate, _periods(self, step))
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class InverseTimeDecay(LearningRateSchedule):
     name: str | None = None
 
     def __post_init__(self) -> None:
-        _check(self, non_negative=("initial_learning_rate", "decay_rate"), positive=("decay_steps",))
+        _check(self, "initial_learning_rate decay_rate", positive="decay_steps")
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of `step`."""
@@ -106,11 +106,7 @@ class PolynomialDecay(LearningRateSchedule):
     name: str | None = None
 
     def __post_init__(self) -> None:
-        _check(
-            self,
-            non_negative=("initial_learning_rate", "end_learning_rate", "power"),
-            positive=("decay_steps",),
-        )
+        _check(self, "initial_learning_rate end_learning_rate power", positive="decay_steps")
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of `step`."""
@@ -164,11 +160,7 @@ class CosineDecay(LearningRateSchedule):
     warmup_steps: int = 0
 
     def __post_init__(self) -> None:
-        _check(
-            self,
-            non_negative=("initial_learning_rate", "alpha", "warmup_steps"),
-            positive=("decay_steps",),
-        )
+        _check(self, "initial_learning_rate alpha warmup_steps", positive="decay_steps")
         if self.warmup_target is not None:
             validation.non_negative(self.warmup_target, "warmup_target")
 
@@ -194,11 +186,7 @@ class CosineDecayRestarts(LearningRateSchedule):
     name: str | None = None
 
     def __post_init__(self) -> None:
-        _check(
-            self,
-            non_negative=("initial_learning_rate", "m_mul", "alpha"),
-            positive=("first_decay_steps", "t_mul"),
-        )
+        _check(self, "initial_learning_rate m_mul alpha", positive="first_decay_steps t_mul")
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of `step`."""
@@ -226,11 +214,7 @@ class LinearCosineDecay(LearningRateSchedule):
     name: str | None = None
 
     def __post_init__(self) -> None:
-        _check(
-            self,
-            non_negative=("initial_learning_rate", "num_periods", "alpha", "beta"),
-            positive=("decay_steps",),
-        )
+        _check(self, "initial_learning_rate num_periods alpha beta", positive="decay_steps")
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of `step`."""
@@ -281,27 +265,27 @@ def deserialize(
     return schedule
 
 
-def _check(schedule: Any, non_negative: Sequence[str] = (), positive: Sequence[str] = ()) -> None:
-    for name in non_negative:
+def _check(schedule: Any, non_negative: str, positive: str = "") -> None:
+    for name in non_negative.split():
         validation.non_negative(getattr(schedule, name), name)
-    for name in positive:
+    for name in positive.split():
         validation.positive(getattr(schedule, name), name)
 
 
 def _plain(value: Any) -> Any:
     """Return `value` as JSON can hold it."""
-    if isinstance(value, (str, bool, int, float, type(None))):
-        return value if type(value).__module__ == "builtins" else float(value)
-    if isinstance(value, Sequence) or getattr(value, "ndim", 0):
+    if type(value) in (str, bool, int, float, type(None)):
+        return value
+    if isinstance(value, Sequence):
         return [_plain(x) for x in value]
-    return float(value)
+    return _plain(value.tolist()) if hasattr(value, "tolist") else float(value)
 
 
 def _periods(schedule: Any, step: int) -> float:
-    periods = step / schedule.decay_steps
+    periods: float = step / schedule.decay_steps
     return math.floor(periods) if schedule.staircase else periods
 
 
 def _cosine(done: float, alpha: float, height: float = 1.0) -> float:
     """Return a half cosine from `height` to 0 as `done` goes from 0 to 1, blended with `alpha`."""
-    return (1 - alpha) * 0.5 * height * (1 + math.cos(math.pi * done)) + alpha
+    return 0.5 * (1 - alpha) * height * (1 + math.cos(math.pi * done)) + alpha

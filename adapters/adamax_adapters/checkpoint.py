@@ -27,9 +27,7 @@ FORMAT = 1
 """Version of the metadata; a reader refuses those it does not know."""
 
 
-def save_checkpoint(
-    path: str | os.PathLike[str], optimizer: Adamax, variables: Any = None
-) -> None:
+def save_checkpoint(path: str | os.PathLike[str], optimizer: Adamax, variables: Any = None) -> None:
     """Write variables, slots, iterations and configuration into one file, whole or not at all.
 
     Parameters
@@ -87,9 +85,7 @@ def save_checkpoint(
     write_whole(path, encode(tensors, _canonical(metadata)))
 
 
-def load_checkpoint(
-    path: str | os.PathLike[str], optimizer: Adamax, variables: Any = None
-) -> None:
+def load_checkpoint(path: str | os.PathLike[str], optimizer: Adamax, variables: Any = None) -> None:
     """Assign variables, slots and iterations from a file: all of them, or nothing.
 
     Hyperparameters stay as they are; ``inspect_checkpoint(path)["optimizer"]`` is what
@@ -165,7 +161,9 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, An
     try:
         tensors, text = decode(data)
         metadata = _checked_metadata(text)
-        listed = [(entry["name"], kind) for entry in metadata["variables"] for kind in entry["tensors"]]
+        listed = [
+            (entry["name"], kind) for entry in metadata["variables"] for kind in entry["tensors"]
+        ]
         names = [f"{kind}/{name}" for name, kind in listed]
         if not sorted(names) == sorted(tensors) == sorted(metadata["sha256"]):
             raise CheckpointError("the tensors are not those that its metadata lists")

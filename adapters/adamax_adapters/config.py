@@ -50,7 +50,7 @@ def build(
         )
     name = config["class_name"]
     by_name = {cls.__name__.lower(): cls for cls in classes}
-    cls = (custom_objects or {}).get(name) or by_name.get(str(name).lower())
+    cls: Any = (custom_objects or {}).get(name) or by_name.get(str(name).lower())
     if cls is None:
         known = ", ".join(cls.__name__ for cls in classes)
         raise ValueError(

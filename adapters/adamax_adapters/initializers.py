@@ -35,7 +35,9 @@ def initial_value(
             )
         return getattr(xp, initializer.lower())(shape, dtype=dtype, device=device)
     if initializer is None:
-        raise ValueError("Expected an initializer: 'zeros', 'ones', a callable or a value; got None")
+        raise ValueError(
+            "Expected an initializer: 'zeros', 'ones', a callable or a value; got None"
+        )
     value = initializer(shape, dtype=dtype) if callable(initializer) else initializer
     if isinstance(value, Variable):
         value = value.value

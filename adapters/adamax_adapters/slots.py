@@ -95,7 +95,7 @@ class Slots:
     @contextmanager
     def targets(self, variables: Sequence[Variable]) -> Iterator[list[Target]]:
         """Give every variable with its moments to the block; those made go again if it fails."""
-        before = self._contents() if any(len(self.of(x)) < 2 for x in variables) else None
+        before = None if all(map(self._has_moments, variables)) else self._contents()
         try:
             self.build(variables)
             targets = []
@@ -111,6 +111,10 @@ class Slots:
                 for record, of_record in zip(self._records, slots, strict=True):
                     record.slots = of_record
             raise
+
+    def _has_moments(self, variable: Variable) -> bool:
+        key = _key(variable)
+        return key in self._found and self._found[key][0].slots.keys() >= set(MOMENTS)
 
     def _contents(self) -> tuple[Any, ...]:
         of_records = [dict(record.slots) for record in self._records]

@@ -152,9 +152,9 @@ def _no_number(constant: str) -> float:
     raise CheckpointError(f"{constant} is no JSON number")
 
 
-def _start(item: tuple[str, Any]) -> tuple[Any, ...]:
+def _start(item: tuple[str, Any]) -> tuple[int, ...]:
     """Sort by place in the file; malformed entries anywhere, as they are refused later."""
-    offsets = item[1].get("data_offsets") if isinstance(item[1], dict) else None
+    offsets: Any = item[1].get("data_offsets") if isinstance(item[1], dict) else None
     return tuple(offsets) if _lengths(offsets) else ()
 
 
