@@ -121,6 +121,6 @@ def to_numpy(x: Array) -> Any:
     if compat.is_array_api_strict_namespace(xp):
         # strict knows its host by a device object, not by the name "cpu".
         x = x.to_device(xp.__array_namespace_info__().default_device())
-    else:
+    elif not compat.is_jax_array(x):  # whose __array__ fetches it from any device
         x = compat.to_device(x, "cpu")
     return x.__array__().copy()

@@ -68,7 +68,7 @@ def coefficients(
 
 
 def bias_correction(beta_1: float, t: Any) -> Any:
-    """Return ``1 - beta_1**t``, the weight that the first moment's zero start has lost by step t."""
+    """Return ``1 - beta_1**t``, the weight that the zero start of m has lost by step t."""
     if isinstance(t, int):
         return 1.0 - beta_1**t
     if beta_1 == 0.0:
@@ -122,7 +122,7 @@ def step(
     Notes
     -----
     Kingma & Ba, 2014 (arXiv:1412.6980), section 7.1, algorithm 2, which has no epsilon. As in
-    `tf.keras.optimizers.Adamax` it is added to u here; PyTorch and optax add it to \\|g\\| inside
+    `tf.keras.optimizers.Adamax` it is added to u here; PyTorch and optax add it to ``|g|`` inside
     the maximum. A NaN gradient reaches m, u and p.
 
     Examples

@@ -121,7 +121,7 @@ class PolynomialDecay(LearningRateSchedule):
 
 @dataclass(frozen=True)
 class PiecewiseConstantDecay(LearningRateSchedule):
-    """values[i] for boundaries[i - 1] < k <= boundaries[i]: a boundary belongs to its left piece."""
+    """values[i] for boundaries[i - 1] < k <= boundaries[i]: a boundary ends its left piece."""
 
     boundaries: Sequence[float]
     values: Sequence[float]

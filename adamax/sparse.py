@@ -29,7 +29,7 @@ class IndexedSlices(NamedTuple):
 
     Parameters
     ----------
-    values : Array, shape (k, *row)
+    values : Array, shape (k, ...)
         Real floating dtype. A row may be broadcastable to the table's row shape.
     indices : Array, shape (k,)
         int32 or int64, each in [0, number of rows).

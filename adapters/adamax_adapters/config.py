@@ -1,4 +1,4 @@
-"""Optimizers as plain dictionaries, and these as JSON: numbers exact, nothing but data read back."""
+"""Optimizers as plain dictionaries, and these as JSON: exact numbers, only data read back."""
 
 import json
 from collections.abc import Mapping, Sequence

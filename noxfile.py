@@ -1,0 +1,69 @@
+"""What is checked: `nox` runs the tests; `nox -s lint wheel docs` checks the rest."""
+
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.sessions = ["tests"]
+nox.options.error_on_external_run = True
+
+ROOT = Path(__file__).parent
+PROJECT = nox.project.load_toml("pyproject.toml")
+
+# Prints where both packages come from; fails unless that is below the folder of its argument.
+ORIGIN = """
+import pathlib, sys
+import adamax, adamax_adapters
+for package in (adamax, adamax_adapters):
+    place = pathlib.Path(package.__file__).resolve()
+    print(place)
+    assert place.is_relative_to(pathlib.Path(sys.argv[1]).resolve()), place
+"""
+
+
+def group(name: str) -> list[str]:
+    """Return the requirements of a dependency group; older pips cannot."""
+    return list(nox.project.dependency_groups(PROJECT, name))
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests and the docstrings' examples; without arguments, measure what they cover."""
+    session.install("-e", ".", *group("tests"))
+    session.run("pytest", *(session.posargs or ["--cov", "--cov-report=term"]))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, format and types."""
+    session.install("-e", ".", *group("tests"), *group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy", "--strict")
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Build the wheel, install it, and run a copy of the tests away from the sources."""
+    session.install("build")
+    with TemporaryDirectory() as name:
+        place = Path(name)
+        session.run("python", "-m", "build", "--outdir", str(place / "dist"), str(ROOT))
+        (built,) = (place / "dist").glob("*.whl")
+        session.install(str(built), *group("tests"))
+        shutil.copytree(ROOT / "tests", place / "copy" / "tests")
+        # Its pythonpath names folders that are not there: both packages are the installed ones.
+        shutil.copy(ROOT / "pyproject.toml", place / "copy")
+        with session.chdir(place / "copy"):
+            session.run("python", "-c", ORIGIN, session.virtualenv.location)
+            session.run("pytest", "tests", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a warning is an error."""
+    session.install("-e", ".", *group("docs"))
+    session.run("sphinx-build", "-W", "--keep-going", "-E", "-b", "html", "docs", "docs/_build")

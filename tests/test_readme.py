@@ -1,0 +1,141 @@
+"""The README and the documentation say what is so: their code runs and prints what they show."""
+
+import contextlib
+import importlib.util
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+import adamax
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+
+if not README.is_file() or not (ROOT / "docs").is_dir():
+    pytest.skip("the README is not beside this copy of the tests", allow_module_level=True)
+
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+# A block of Python, and the block of text right below it, if there is one: what it prints.
+BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n*^```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
+OPTIONAL = re.compile(r"^\s*(?:import|from) (cupy|jax|torch|numba|autograd)\b", re.MULTILINE)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+TEST_COMMAND = "python -m pip install nox && python -m nox"
+
+
+class Block(NamedTuple):
+    page: Path
+    number: int
+    code: str
+    printed: str | None
+
+    @property
+    def id(self) -> str:
+        return f"{self.page.relative_to(ROOT)}-{self.number}"
+
+
+def blocks() -> Iterator[Block]:
+    for page in PAGES:
+        for number, match in enumerate(BLOCK.finditer(page.read_text())):
+            yield Block(page, number, match[1], match[2])
+
+
+BLOCKS = list(blocks())
+
+
+def run(code: str, names: dict[str, Any]) -> str:
+    """Run a block among the names of those before it; return what it prints."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(compile(code, "<documentation>", "exec"), names)
+    return out.getvalue()
+
+
+def skip_unless_usable(library: str) -> Any:
+    module = pytest.importorskip(
+        library, reason=f"{library} is not installed", exc_type=ImportError
+    )
+    if library == "cupy" and not module.is_available():
+        pytest.skip("there is no GPU for cupy")
+    return module
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.id)
+def test_code_prints_what_the_page_shows(
+    block: Block, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A block runs after those above it on its page, and prints the text below it."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "__main__"}
+    above = [other for other in BLOCKS if other.page == block.page and other.number < block.number]
+    for library in OPTIONAL.findall(block.code):
+        skip_unless_usable(library)
+    for other in above:
+        if not OPTIONAL.search(other.code):
+            run(other.code, names)
+    assert run(block.code, names) == (block.printed or "")
+
+
+def test_pages_have_code() -> None:
+    """The search for blocks finds them, in the README and in the pages."""
+    assert {README, ROOT / "docs" / "rule.md", ROOT / "docs" / "keras.md"} <= {
+        block.page for block in BLOCKS
+    }
+    assert sum(block.printed is not None for block in BLOCKS) >= 10
+    fences = sum(page.read_text().count("```python") for page in PAGES)
+    assert len(BLOCKS) == fences
+
+
+@pytest.mark.parametrize("library", ["array_api_strict", "cupy", "jax.numpy", "torch"])
+def test_first_example_is_the_same_elsewhere(library: str) -> None:
+    """With only its import changed, the README's example prints the same on other libraries."""
+    if importlib.util.find_spec(library.partition(".")[0]) is None:
+        pytest.skip(f"{library} is not installed")
+    skip_unless_usable(library)
+    first = next(block for block in BLOCKS if block.page == README)
+    code = first.code.replace("import numpy as np", f"import {library} as np")
+    assert code != first.code
+    assert run(code, {}) == first.printed
+
+
+def test_code_comes_early() -> None:
+    """The first code that runs begins by line 20 of the README."""
+    lines = README.read_text().splitlines()
+    assert lines.index("```python") < 20
+    assert lines[0] == "# adamax"
+
+
+def test_the_documented_test_command_is_what_ci_runs() -> None:
+    """The README's test command stands in .ci/run, character by character."""
+    ci = ROOT / ".ci" / "run"
+    if not ci.is_file():
+        pytest.skip("an unpacked source distribution has no .ci")
+    assert f"\n{TEST_COMMAND}\n" in README.read_text()
+    commands = [line for line in ci.read_text().splitlines() if not line.startswith("#")]
+    assert any(line.startswith(TEST_COMMAND) for line in commands)
+    assert ci.stat().st_mode & 0o111
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    """A link to a file of the project names one that exists."""
+    targets = [link for link in LINK.findall(page.read_text()) if ":" not in link]
+    missing = [link for link in targets if not (page.parent / link.partition("#")[0]).exists()]
+    assert not missing
+
+
+def test_every_member_is_documented() -> None:
+    """The page on the Keras-style optimizer names every public member of `Adamax`."""
+    text = (ROOT / "docs" / "keras.md").read_text()
+    members = [name for name in dir(adamax.Adamax) if not name.startswith("_")]
+    assert members
+    assert not [name for name in members if not re.search(rf"`{name}\b", text)]
+
+
+def test_every_public_name_is_documented() -> None:
+    """Every name in ``adamax.__all__`` stands somewhere in the documentation."""
+    text = "".join(page.read_text() for page in PAGES)
+    assert not [name for name in adamax.__all__ if not re.search(rf"\b{name}\b", text)]
