@@ -20,6 +20,7 @@ __all__ = [
     "is_array",
     "is_immutable",
     "is_jax_array",
+    "is_torch_array",
     "is_writeable",
     "library_name",
     "memory_of",
@@ -39,6 +40,7 @@ device_of = compat.device
 is_array = compat.is_array_api_obj
 is_immutable = compat.is_lazy_array  # JAX and dask: an update is a new array
 is_jax_array = compat.is_jax_array
+is_torch_array = compat.is_torch_array
 is_writeable = compat.is_writeable_array
 
 COMPUTE_DTYPES = {

@@ -3,11 +3,14 @@
 import itertools
 import operator
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from adamax._arrays import (
     Array,
+    Namespace,
     array_namespace,
     device_of,
     dtype_name,
@@ -18,7 +21,12 @@ from adamax._arrays import (
     without_graph,
 )
 
-__all__ = ["Variable", "auto_name"]
+__all__ = ["Variable", "auto_name", "reading"]
+
+Reader = Callable[["Variable", Array], Any]
+
+# Of the code that runs at present, and of no other thread: what it sees when it reads a variable.
+_reader: ContextVar[Reader | None] = ContextVar("reader", default=None)
 
 _counts: dict[str, "itertools.count[int]"] = defaultdict(itertools.count)
 
@@ -29,8 +37,34 @@ def auto_name(base: str) -> str:
     return f"{base}_{number}" if number else base
 
 
+@contextmanager
+def reading(reader: Reader) -> Iterator[None]:
+    """Let ``reader(variable, array)`` decide what the block sees as the value of a variable.
+
+    Variables themselves stay as they are, whatever the block raises.
+
+    Raises
+    ------
+    RuntimeError
+        If the block is inside another one: a loss that is being differentiated differentiates.
+    """
+    if _reader.get() is not None:
+        raise RuntimeError(
+            "a loss is being differentiated already: minimize and get_gradients cannot be called "
+            "inside a loss"
+        )
+    token = _reader.set(reader)
+    try:
+        yield
+    finally:
+        _reader.reset(token)
+
+
 def _unwrap(x: Any) -> Any:
-    return x.value if isinstance(x, Variable) else x
+    """Return `x` without the variables in it, which may stand in sequences."""
+    if isinstance(x, Variable):
+        return x.value
+    return type(x)(map(_unwrap, x)) if type(x) in (list, tuple) else x
 
 
 def _forward(compute: Callable[..., Any]) -> Callable[..., Any]:
@@ -114,7 +148,8 @@ class Variable:
     @property
     def value(self) -> Array:
         """The array itself, not a copy: where arrays can be written to, updates show in it."""
-        return self._value
+        reader = _reader.get()
+        return self._value if reader is None else reader(self, self._value)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -145,7 +180,11 @@ class Variable:
             If `value` is of another library.
         ValueError
             If it has another shape.
+        RuntimeError
+            Inside a loss that is being differentiated, whose variables must not change.
         """
+        if _reader.get() is not None:
+            raise RuntimeError(f"{self.name} cannot be assigned to inside a loss")
         xp = array_namespace(self._value)
         value = _unwrap(value)
         if not is_array(value):
@@ -177,7 +216,7 @@ class Variable:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         """Convert as the value itself would, which CuPy and other devices refuse."""
-        array = self._value.__array__()
+        array = self.value.__array__()
         array = array if dtype is None else array.astype(dtype, copy=False)
         return array.copy() if copy else array
 
@@ -185,23 +224,31 @@ class Variable:
         """Let NumPy's functions compute with the value."""
         return getattr(ufunc, method)(*map(_unwrap, inputs), **kwargs)
 
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """Let NumPy's other functions compute with the value."""
+        return func(*map(_unwrap, args), **kwargs)
+
+    def __array_namespace__(self, api_version: str | None = None) -> Namespace:
+        """Return the namespace of the value."""
+        return array_namespace(self.value)
+
     def __getitem__(self, key: Any) -> Array:
-        return self._value[key]
+        return self.value[key]
 
     def __len__(self) -> int:
-        return len(self._value)
+        return len(self.value)
 
     def __bool__(self) -> bool:
-        return bool(self._value)
+        return bool(self.value)
 
     def __float__(self) -> float:
-        return float(self._value)
+        return float(self.value)
 
     def __int__(self) -> int:
-        return int(self._value)
+        return int(self.value)
 
     def __index__(self) -> int:
-        return operator.index(self._value)
+        return operator.index(self.value)
 
     __abs__ = _forward(operator.abs)
     __neg__ = _forward(operator.neg)

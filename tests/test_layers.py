@@ -19,7 +19,8 @@ ADAPTERS = Path(adamax_adapters.__file__).parent
 CORE_FILES = sorted(CORE.rglob("*.py"))
 ADAPTER_FILES = sorted(ADAPTERS.rglob("*.py"))
 COMPAT = {"array_api_compat", "array_api_extra"}
-ARRAY_LIBRARIES = ("numpy", "cupy", "torch", "jax", "dask", "numba", "autograd")
+OPTIONAL = ("autograd", "cupy", "dask", "jax", "numba", "torch")
+ARRAY_LIBRARIES = ("numpy", *OPTIONAL)
 BUDGET = 0.050  # seconds that importing adamax may add to importing NumPy
 
 
@@ -91,7 +92,7 @@ def test_import_loads_no_array_library() -> None:
     """After ``import adamax``, no array library and no adapter is loaded."""
     loaded = set(run_python("import sys, adamax; print(*sys.modules)").split())
     assert "adamax.rule" in loaded
-    assert not loaded & {*ARRAY_LIBRARIES, "adamax_adapters"}
+    assert loaded.isdisjoint({*ARRAY_LIBRARIES, "adamax_adapters"})
 
 
 def test_import_is_fast() -> None:
@@ -123,7 +124,12 @@ def test_all_is_sorted_and_true(path: Path) -> None:
     tree = ast.parse(path.read_text())
     if not any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in tree.body):
         pytest.skip("defines nothing")
-    module = import_module(".".join(parts).removesuffix(".__init__"))
+    try:
+        module = import_module(".".join(parts).removesuffix(".__init__"))
+    except ModuleNotFoundError as error:
+        if error.name not in OPTIONAL:
+            raise
+        pytest.skip(f"{error.name} is not installed")
     names = list(module.__all__)
     assert names == sorted(set(names))
     assert not [name for name in names if not hasattr(module, name)]

@@ -14,7 +14,7 @@ from adamax.variable import Variable, auto_name
 from adamax_adapters import config as configs
 from adamax_adapters import weights as host
 from adamax_adapters.backends.standard import apply_steps
-from adamax_adapters.gradients import value_and_gradients
+from adamax_adapters.gradients import Engine, gradient_pairs
 from adamax_adapters.hyperparameters import (
     DEFAULT_EPSILON,
     Hyperparameter,
@@ -205,21 +205,26 @@ class Adamax:
         var_list: Any,
         grad_loss: Any = None,
         name: str | None = None,
+        *,
+        engine: Engine | None = None,
     ) -> Variable:
         """Take one step down the loss; returns and raises as `apply_gradients` does.
 
         Parameters
         ----------
-        loss : callable () -> (value, gradients)
-            Called once. `gradients` are nested as `var_list` is.
+        loss : callable () -> scalar, or () -> (value, gradients)
+            Called once. It reads variables, by `v.value` or by `v` in expressions. If it returns
+            a pair, `gradients` are nested as `var_list` is.
         var_list : a variable, nested sequences and mappings of them, or a callable () -> those
             A callable is called after the loss.
-        grad_loss : number, optional
-            Factor of all gradients.
+        grad_loss : number or array of the shape of the loss, optional
+            Factor of the gradients of the loss.
         name : str, optional
             Has no effect.
+        engine : 'tape', 'jax', 'torch', 'autograd' or callable, optional
+            What differentiates the loss; see `adamax_adapters.gradients.value_and_gradients`.
         """
-        _, pairs = value_and_gradients(loss, var_list, grad_loss)
+        _, pairs = gradient_pairs(loss, var_list, grad_loss=grad_loss, engine=engine)
         return self.apply_gradients(pairs, name)
 
     def get_gradients(self, loss: Callable[[], Any], params: Any) -> list[Gradient]:
@@ -227,12 +232,12 @@ class Adamax:
 
         ValueError if one of them is None.
         """
-        _, pairs = value_and_gradients(loss, params)
+        _, pairs = gradient_pairs(loss, params)
         return self._clipped(checked_pairs(complete_pairs(pairs), self._slots))
 
     def get_updates(self, loss: Callable[[], Any], params: Any) -> list[Variable]:
         """Take one step down a loss of which every gradient exists; return ``[iterations]``."""
-        _, pairs = value_and_gradients(loss, params)
+        _, pairs = gradient_pairs(loss, params)
         return [self.apply_gradients(complete_pairs(pairs))]
 
     def _clipped(self, pairs: Sequence[tuple[Gradient, Variable]]) -> list[Gradient]:

@@ -1,75 +1,160 @@
-"""How a loss gives its value and gradients: for now, by returning both."""
+"""How a loss gives its value and gradients: it returns both, or an engine differentiates it."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib import import_module
+from typing import Any, TypeAlias
 
 from adamax import nesting
+from adamax._arrays import is_jax_array, is_torch_array
 from adamax.sparse import IndexedSlices
+from adamax.variable import Variable
 
-__all__ = ["value_and_gradients"]
+__all__ = ["ENGINES", "Engine", "gradient_pairs", "value_and_gradients"]
+
+Engine: TypeAlias = str | Callable[[Callable[[], Any], list[Any]], tuple[Any, Sequence[Any]]]
+"""Name of an engine, or a callable (loss, variables) -> (value, gradients)."""
+
+ENGINES = ("autograd", "jax", "tape", "torch")
+"""The engines that can be named; `jax`, `torch` and `autograd` need these libraries."""
 
 
 def value_and_gradients(
-    loss: Callable[[], Any], var_list: Any, grad_loss: Any = None
-) -> tuple[Any, list[tuple[Any, Any]]]:
-    """Call a loss once and pair its gradients with the variables.
+    loss: Callable[[], Any], variables: Any, *, grad_loss: Any = None, engine: Engine | None = None
+) -> tuple[Any, list[Any]]:
+    """Call a loss once and return its value and its gradients.
 
     Parameters
     ----------
-    loss : callable () -> (value, gradients)
-        `gradients` are nested as the variables are: an array, `IndexedSlices`, a number or None
-        for each.
-    var_list : a variable, nested sequences and mappings of them, or a callable that returns such
-        A callable is called after the loss; mappings are read in the order of their sorted keys.
-    grad_loss : number, optional
-        Factor of all gradients: the derivative of what is minimised with respect to the loss.
+    loss : callable () -> array, or () -> (value, gradients)
+        Reads variables, by `v.value` or by `v` in expressions, and returns a scalar; the elements
+        of another array are summed. If it returns a pair, `gradients` are nested as `variables`
+        are and taken as they are.
+    variables : a variable, nested sequences and mappings of them, or a callable that returns such
+        A callable is called after the loss. Mappings are read in the order of their sorted keys.
+    grad_loss : number or array of the shape of the loss, optional
+        The derivative of what is minimised with respect to the loss.
+    engine : 'tape', 'jax', 'torch', 'autograd' or callable, optional
+        What differentiates. Default: the own engine of JAX or torch where all variables are its
+        own, else the tape, which works on every array library.
 
     Returns
     -------
-    value : what the loss returned
-    pairs : list of (gradient, variable)
+    value : array, without what an engine attaches to it; times `grad_loss` if there is one
+    gradients : flat list
+        An array, `IndexedSlices`, or None where the loss does not depend on the variable.
 
     Raises
     ------
     TypeError
-        If `loss` is not callable or does not return a pair.
+        If `loss` is not callable or returns no array.
     ValueError
-        If there are no variables (None), or the gradients are not nested as the variables are.
+        If `variables` is None, or gradients are not nested as the variables are.
+    NotImplementedError
+        If the loss uses a function that the tape has no derivative rule for.
+    RuntimeError
+        If it is called inside a loss.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adamax import Variable
+    >>> w = Variable(np.array([1.0, 2.0]))
+    >>> value, (gradient,) = value_and_gradients(lambda: np.sum(w**2), [w])
+    >>> print(value, gradient)
+    5.0 [2. 4.]
     """
+    value, pairs = gradient_pairs(loss, variables, grad_loss=grad_loss, engine=engine)
+    return value, [gradient for gradient, _ in pairs]
+
+
+def gradient_pairs(
+    loss: Callable[[], Any], variables: Any, *, grad_loss: Any = None, engine: Engine | None = None
+) -> tuple[Any, list[tuple[Any, Any]]]:
+    """Return the value of a loss and its (gradient, variable) pairs; see `value_and_gradients`."""
     if not callable(loss):
         raise TypeError(
-            "loss must be a callable without arguments that returns (value, gradients), "
-            f"got {type(loss).__name__}"
+            f"loss must be a callable without arguments, got {type(loss).__name__}; "
+            "did you mean to pass a function, such as lambda: loss?"
         )
-    returned = loss()
-    if not isinstance(returned, tuple) or isinstance(returned, IndexedSlices) or len(returned) != 2:
-        raise TypeError(
-            "loss must return (value, gradients), as a plain loss is not differentiated yet; "
-            f"got {type(returned).__name__}"
-        )
-    value, gradients = returned
-    tree = var_list() if callable(var_list) else var_list
-    if tree is None:
+    if variables is None:
         raise ValueError("var_list must be variables, or a callable that returns them; got None")
-    variables = [variable for _, variable in nesting.leaves(tree, "var_list")]
-    flat = list(nesting.along(tree, gradients, "gradients"))
-    if grad_loss is not None:
-        flat = [_scaled(grad, _factor(grad_loss)) for grad in flat]
-    return value, list(zip(flat, variables, strict=True))
 
+    @cache
+    def tree() -> Any:
+        return variables() if callable(variables) else variables
 
-def _factor(grad_loss: Any) -> float:
-    if getattr(grad_loss, "ndim", 0) or not hasattr(grad_loss, "__float__"):
-        raise ValueError(
-            f"grad_loss must be a number, as the loss is; got {type(grad_loss).__name__} "
-            f"of shape {getattr(grad_loss, 'shape', None)}"
+    def flat() -> list[Any]:
+        return [variable for _, variable in nesting.leaves(tree(), "var_list")]
+
+    run = _runner(engine, [] if callable(variables) else flat())
+    value, gradients = run(lambda: _weighted(loss(), grad_loss), flat)
+    if isinstance(value, tuple):
+        value, nested = value
+        gradients = [
+            _scaled(grad, grad_loss) for grad in nesting.along(tree(), nested, "gradients")
+        ]
+    elif not all(isinstance(x, Variable) or is_torch_array(x) for x in flat()):
+        raise TypeError(
+            "a loss can only be differentiated with respect to Variables, as the use of an array "
+            "leaves no trace: wrap the arrays in Variable, or return (value, gradients)"
         )
-    return float(grad_loss)
+    return value, list(zip(gradients, flat(), strict=True))
 
 
-def _scaled(grad: Any, factor: float) -> Any:
+def _runner(engine: Engine | None, variables: list[Any]) -> Callable[..., tuple[Any, Any]]:
+    """Return the function (loss, () -> variables) -> (value, gradients) of an engine."""
+    if engine is None:
+        values = [x._value if isinstance(x, Variable) else x for x in variables]
+        engine = "tape"
+        for name, is_own in (("jax", is_jax_array), ("torch", is_torch_array)):
+            if values and all(map(is_own, values)):
+                engine = name
+    if callable(engine):
+        named = engine
+        return lambda loss, flat: named(loss, flat())
+    if engine not in ENGINES:
+        raise ValueError(
+            f"Unknown engine {engine!r}: expected one of {', '.join(ENGINES)}, or a callable "
+            "(loss, variables) -> (value, gradients)"
+        )
+    try:
+        module = import_module(f"adamax_adapters.gradients.{engine}")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"the engine {engine!r} needs {error.name}: pip install 'adamax[{engine}]'"
+        ) from error
+    run: Callable[..., tuple[Any, Any]] = module.value_and_gradients
+    return run
+
+
+def _weighted(returned: Any, grad_loss: Any) -> Any:
+    """Return what a loss returned, if it is a loss or a pair, times the weight of the loss."""
+    if isinstance(returned, tuple):
+        if len(returned) != 2 or isinstance(returned, IndexedSlices):
+            raise TypeError(f"loss must return (value, gradients), got {len(returned)} items")
+        return returned
+    if not (hasattr(returned, "shape") or isinstance(returned, (int, float))):
+        raise TypeError(
+            "loss must return a scalar, or (value, gradients), "
+            f"got {type(returned).__name__}; does it lack a return?"
+        )
+    if grad_loss is None:
+        return returned
+    shapes = [tuple(getattr(x, "shape", ())) for x in (returned, grad_loss)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"grad_loss must have the shape of the loss, {shapes[0]}, got {shapes[1]}")
+    return returned * grad_loss
+
+
+def _scaled(grad: Any, grad_loss: Any) -> Any:
+    """Return a gradient that the loss returned itself times the weight of the loss, a number."""
+    if grad is None or grad_loss is None:
+        return grad
     if isinstance(grad, IndexedSlices):
-        return grad._replace(values=_scaled(grad.values, factor))
+        return grad._replace(values=_scaled(grad.values, grad_loss))
     if isinstance(grad, list):
-        return [_scaled(part, factor) for part in grad]
-    return None if grad is None else grad * factor
+        return [_scaled(part, grad_loss) for part in grad]
+    if getattr(grad_loss, "ndim", 0) or not hasattr(grad_loss, "__float__"):
+        raise ValueError(f"grad_loss must be a number, as the loss is; got {grad_loss!r:.50}")
+    return grad * float(grad_loss)

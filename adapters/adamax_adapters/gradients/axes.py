@@ -1,0 +1,61 @@
+"""Shapes and axes of gradients: what a reduction took away, a broadcast added, a move moved."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from adamax._arrays import in_dtype
+
+__all__ = ["expanded", "inverse", "like", "split", "transposed"]
+
+
+def expanded(xp: Any, g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
+    """Return `g`, the reduction of `x` along `axis`, broadcast to the shape of `x` again."""
+    if not keepdims:
+        axes = range(x.ndim) if axis is None else axis if isinstance(axis, Sequence) else (axis,)
+        gone = {i % x.ndim for i in axes}
+        g = xp.reshape(g, tuple(1 if i in gone else n for i, n in enumerate(x.shape)))
+    return xp.broadcast_to(g, x.shape)
+
+
+def like(xp: Any, g: Any, x: Any) -> Any:
+    """Return `g` in the shape and dtype of `x`, summed over what broadcasting repeated."""
+    if tuple(g.shape) != tuple(x.shape):
+        extra = len(g.shape) - len(x.shape)
+        repeated = [i + extra for i, n in enumerate(x.shape) if n == 1 and g.shape[i + extra] != 1]
+        axes = (*range(extra), *repeated)
+        if axes:
+            g = xp.sum(g, axis=axes)
+        # What is left to differ are lengths of 1, or a g that must be repeated itself.
+        same_size = math.prod(g.shape) == math.prod(x.shape)
+        g = xp.reshape(g, x.shape) if same_size else xp.broadcast_to(g, x.shape)
+    return in_dtype(g, x.dtype, xp)
+
+
+def inverse(axes: Sequence[int] | None, ndim: int) -> tuple[int, ...]:
+    """Return the permutation that undoes `axes`; None is the reversal."""
+    if axes is None:
+        return tuple(reversed(range(ndim)))
+    places = {axis % ndim: i for i, axis in enumerate(axes)}
+    return tuple(places[i] for i in range(ndim))
+
+
+def transposed(xp: Any, x: Any) -> Any:
+    """Return the matrices of `x` transposed."""
+    return xp.permute_dims(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+
+
+def split(xp: Any, g: Any, parts: Sequence[Any], axis: int | None) -> list[Any]:
+    """Return the pieces of `g` that belong to the concatenated `parts`."""
+    pieces = []
+    start = 0
+    for part in parts:
+        if axis is None:
+            piece = slice(start, start + math.prod(part.shape))
+            pieces.append(xp.reshape(g[piece], part.shape))
+            start += math.prod(part.shape)
+        else:
+            lead = (slice(None),) * (axis % part.ndim)
+            pieces.append(g[(*lead, slice(start, start + part.shape[axis]), ...)])
+            start += part.shape[axis]
+    return pieces

@@ -1,0 +1,33 @@
+"""JAX's own derivatives, for variables of JAX."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from adamax.variable import Variable, reading
+
+__all__ = ["value_and_gradients"]
+
+
+def value_and_gradients(
+    loss: Callable[[], Any], variables: Callable[[], list[Variable]]
+) -> tuple[Any, list[Any]]:
+    """Call the loss once on JAX's tracers; variables that it does not read have no gradient."""
+    watched = {id(variable): variable for variable in variables()}
+    seen = set()
+
+    def traced(values: dict[int, Any]) -> tuple[Any, Any]:
+        def read(variable: Variable, array: Any) -> Any:
+            seen.add(id(variable))
+            return values.get(id(variable), array)
+
+        with reading(read):
+            result = loss()
+        total = result[0] if isinstance(result, tuple) else result
+        return jnp.sum(jnp.asarray(total, float)), result
+
+    values = {key: variable.value for key, variable in watched.items()}
+    gradients, result = jax.grad(traced, has_aux=True)(values)
+    return result, [gradients[key] if key in seen else None for key in map(id, variables())]
