@@ -171,6 +171,16 @@ class Variable:
         """Device of the value, as its library names it."""
         return device_of(self._value)
 
+    @property
+    def T(self) -> Array:
+        """The value with its axes reversed."""
+        return self.value.T
+
+    @property
+    def mT(self) -> Array:
+        """The value with its last two axes exchanged."""
+        return self.value.mT
+
     def assign(self, value: Any) -> "Variable":
         """Replace the value by another of the same shape; it is converted to the variable's dtype.
 

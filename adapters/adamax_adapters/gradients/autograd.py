@@ -34,6 +34,9 @@ def value_and_gradients(
     back, value = make_vjp(traced)([variable.value for variable in variables()])
     if given:
         return _unboxed(given[0]), []
+    if _unboxed(value) is not value:
+        # autograd takes a Variable on the right of its boxes for a constant and boxes the result.
+        raise TypeError("autograd does not see a Variable in an expression: write v.value for v")
     gradients = back(vspace(value).ones())
     return value, [gradients[i] if key in seen else None for key, i in watched.items()]
 

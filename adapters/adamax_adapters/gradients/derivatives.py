@@ -199,9 +199,7 @@ RULES: dict[str, tuple[Rule | None, ...]] = {
 
 SEQUENCE_RULES: dict[str, Rule] = {
     "concat": lambda xp, g, y, parts, axis=0: split(xp, g, parts, axis),
-    "stack": lambda xp, g, y, parts, axis=0: [
-        xp.take(g, xp.asarray([i]), axis=axis) for i in range(len(parts))
-    ],
+    "stack": lambda xp, g, y, parts, axis=0: xp.unstack(g, axis=axis),
 }
 """Functions of a sequence of arrays: the gradients of all of them."""
 

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from adamax._arrays import device_of, dtype_name, is_array
+from adamax._arrays import device_of, dtype_name, is_array, is_jax_array
 from adamax.sparse import IndexedSlices, set_rows, sum_duplicates
 
 __all__ = ["added", "dense", "of_item", "of_take", "of_take_along_axis"]
@@ -13,8 +13,10 @@ def of_take(
     xp: Any, g: Any, y: Any, x: Any, indices: Any, axis: int | None = None, **_: Any
 ) -> Any:
     """Return the gradient of x in ``take(x, indices, axis=axis)``."""
-    axis = 0 if axis is None else axis % x.ndim
-    return _of_rows(xp, g, x, indices, axis)
+    if axis is None:  # of the elements in their order, as NumPy takes them
+        flat = xp.reshape(x, (-1,))
+        return xp.reshape(dense(xp, _of_rows(xp, g, flat, indices, 0), flat.shape), x.shape)
+    return _of_rows(xp, g, x, indices, axis % x.ndim)
 
 
 def of_take_along_axis(
@@ -34,7 +36,11 @@ def of_item(xp: Any, g: Any, y: Any, x: Any, key: Any) -> Any:
     arrays = [i for i, k in enumerate(keys) if _is_integers(k)]
     if not arrays:
         whole = xp.zeros(x.shape, dtype=x.dtype, device=device_of(x))
-        whole[key] = g
+        bare = tuple(k for k in keys if k is not None)
+        g = xp.reshape(g, whole[bare].shape)
+        if is_jax_array(whole):
+            return whole.at[bare].set(g)
+        whole[bare] = g
         return whole
     full = [i for i, k in enumerate(keys) if isinstance(k, slice) and k == slice(None)]
     if len(arrays) == 1 and len(full) == len(keys) - 1:

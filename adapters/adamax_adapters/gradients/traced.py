@@ -90,7 +90,7 @@ class TracedNamespace:
 
 def _unstack(x: Any, axis: int = 0) -> tuple[Any, ...]:
     first = x.__array_namespace__().moveaxis(x, axis, 0)
-    return tuple(first[i] for i in range(first.shape[0]))
+    return tuple(first[i, ...] for i in range(first.shape[0]))
 
 
 def _broadcast_arrays(*arrays: Any) -> list[Any]:
