@@ -4,10 +4,47 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["FORMAT", "build", "read_json", "serialize", "write_json"]
+from adamax import schedules
+from adamax.schedules import LearningRateSchedule
+from adamax_adapters.hyperparameters import CLIPS
+
+__all__ = ["FORMAT", "arguments", "build", "describe", "read_json", "serialize", "write_json"]
 
 FORMAT = 1
 """Version of the JSON layout; a reader refuses those it does not know."""
+
+
+def describe(optimizer: Any) -> dict[str, Any]:
+    """Return the arguments of the optimizer's constructor, as JSON can hold them."""
+    rate = optimizer.learning_rate
+    if isinstance(rate, LearningRateSchedule):
+        rate = schedules.serialize(rate)
+    clips = {key: getattr(optimizer, key) for key in CLIPS}
+    return {
+        "name": optimizer._name,
+        **{key: limit for key, limit in clips.items() if limit is not None},
+        "learning_rate": rate,
+        "decay": optimizer.decay,
+        "beta_1": optimizer.beta_1,
+        "beta_2": optimizer.beta_2,
+        "epsilon": optimizer.epsilon,
+    }
+
+
+def arguments(
+    config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return what the constructor takes, from what `describe` returned; `config` is left as it is.
+
+    `lr` is read as `learning_rate`, and wins.
+    """
+    read = dict(config)
+    if "lr" in read:
+        read["learning_rate"] = read.pop("lr")
+    rate = read.get("learning_rate")
+    if isinstance(rate, Mapping):
+        read["learning_rate"] = schedules.deserialize(rate, custom_objects)
+    return read
 
 
 def serialize(optimizer: Any) -> dict[str, Any]:

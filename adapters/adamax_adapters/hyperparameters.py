@@ -4,13 +4,23 @@ A hyperparameter may be a number or a callable without arguments, which is calle
 value is read; the learning rate may also be a schedule.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from adamax import validation
 from adamax.schedules import LearningRateSchedule
 
-__all__ = ["DEFAULT_EPSILON", "Hyperparameter", "clip_limit", "epsilon_or_default", "rate_at"]
+__all__ = [
+    "CLIPS",
+    "DEFAULT_EPSILON",
+    "Hyperparameter",
+    "checked_keywords",
+    "clip_limit",
+    "epsilon_or_default",
+    "rate_at",
+]
+
+CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
 
 DEFAULT_EPSILON = 1e-7
 
@@ -24,14 +34,23 @@ class Hyperparameter:
         Returns the value as it is kept, or raises; from `adamax.validation`.
     schedule : bool
         Whether a learning-rate schedule is allowed; it is kept and returned as it is.
+    alias_of : str, optional
+        The hyperparameter that this is another name of.
     """
 
-    def __init__(self, check: Callable[[Any, str], Any], *, schedule: bool = False) -> None:
+    def __init__(
+        self,
+        check: Callable[[Any, str], Any],
+        *,
+        schedule: bool = False,
+        alias_of: str | None = None,
+    ) -> None:
         self._check = check
         self._schedule = schedule
+        self._alias_of = alias_of
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
+        self._name = self._alias_of or name
 
     def __get__(self, optimizer: Any, owner: type) -> Any:
         if optimizer is None:
@@ -61,6 +80,28 @@ def epsilon_or_default(value: Any, name: str) -> float:
 def clip_limit(value: Any, name: str) -> float | None:
     """Return `value` as a finite Python float >= 0, or None for no clipping."""
     return None if value is None else validation.non_negative(value, name)
+
+
+def checked_keywords(keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the further keywords of the constructor, checked.
+
+    Raises
+    ------
+    TypeError
+        If one is unknown.
+    ValueError
+        If the value of one is out of range.
+    """
+    checked = {}
+    for key, value in keywords.items():
+        if key not in (*CLIPS, "lr", "decay"):
+            raise TypeError(
+                f"Unexpected keyword argument passed to optimizer: {key}; "
+                f"expected {', '.join(CLIPS)}, lr or decay"
+            )
+        check = clip_limit if key in CLIPS else validation.non_negative
+        checked[key] = check(value, key)
+    return checked
 
 
 def rate_at(learning_rate: Any, decay: float, iterations: int) -> float:

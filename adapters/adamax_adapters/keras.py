@@ -3,12 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
-import numpy as np
-
-from adamax import nesting, schedules, validation
+from adamax import nesting, validation
 from adamax.clipping import clip_all
 from adamax.rule import coefficients
-from adamax.schedules import LearningRateSchedule
 from adamax.sparse import Gradient
 from adamax.variable import Variable, auto_name
 from adamax_adapters import config as configs
@@ -16,8 +13,10 @@ from adamax_adapters import weights as host
 from adamax_adapters.backends.standard import apply_steps
 from adamax_adapters.gradients import Engine, gradient_pairs
 from adamax_adapters.hyperparameters import (
+    CLIPS,
     DEFAULT_EPSILON,
     Hyperparameter,
+    checked_keywords,
     clip_limit,
     epsilon_or_default,
     rate_at,
@@ -26,8 +25,6 @@ from adamax_adapters.pairs import checked_pairs, complete_pairs
 from adamax_adapters.slots import Slots
 
 __all__ = ["Adamax"]
-
-CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
 
 
 class Adamax:
@@ -81,6 +78,7 @@ class Adamax:
     """
 
     learning_rate = Hyperparameter(validation.non_negative, schedule=True)
+    lr = Hyperparameter(validation.non_negative, schedule=True, alias_of="learning_rate")
     decay = Hyperparameter(validation.non_negative)
     beta_1 = Hyperparameter(validation.fraction)
     beta_2 = Hyperparameter(validation.fraction)
@@ -98,33 +96,16 @@ class Adamax:
         name: str | None = "Adamax",
         **kwargs: Any,
     ) -> None:
-        for key, value in kwargs.items():
-            if key not in (*CLIPS, "lr", "decay"):
-                raise TypeError(
-                    f"Unexpected keyword argument passed to optimizer: {key}; "
-                    "expected clipnorm, clipvalue, global_clipnorm, lr or decay"
-                )
-            check = clip_limit if key in CLIPS else validation.non_negative
-            kwargs[key] = check(value, key)
         if not isinstance(name, str | None):
             raise TypeError(f"Expected name to be a str, received: {name!r}")
-        self.learning_rate = kwargs.get("lr", learning_rate)
-        self.decay = kwargs.get("decay", 0.0)
+        keywords = checked_keywords(kwargs)
+        self.learning_rate = keywords.get("lr", learning_rate)
+        self.decay = keywords.get("decay", 0.0)
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
-        for key in CLIPS:
-            setattr(self, key, kwargs.get(key))
+        self.clipnorm, self.clipvalue, self.global_clipnorm = map(keywords.get, CLIPS)
         self._name = name or auto_name("adamax")
         self._slots = Slots(self._name)
         self._iterations: Variable | None = None
-
-    @property
-    def lr(self) -> Any:
-        """Another name of `learning_rate`: the number, or the schedule."""
-        return self.learning_rate
-
-    @lr.setter
-    def lr(self, value: Any) -> None:
-        self.learning_rate = value
 
     @property
     def current_learning_rate(self) -> float:
@@ -135,19 +116,12 @@ class Adamax:
     def iterations(self) -> Variable:
         """Number of steps taken, an int64 variable; assign it another before it is first used."""
         if self._iterations is None:
-            self._iterations = Variable(
-                np.asarray(0, np.int64), name=f"{self._name}/iter", trainable=False
-            )
+            self._iterations = host.new_counter(f"{self._name}/iter")
         return self._iterations
 
     @iterations.setter
     def iterations(self, variable: Variable) -> None:
-        if self._iterations is not None:
-            raise RuntimeError(
-                "Cannot set `iterations` to a new variable after the optimizer's own has been "
-                "used; set its value with `iterations.assign(n)`"
-            )
-        self._iterations = host.counter(variable)
+        self._iterations = host.counter(variable, instead_of=self._iterations)
 
     def apply_gradients(
         self, grads_and_vars: Iterable[tuple[Any, Any]], name: str | None = None
@@ -170,13 +144,9 @@ class Adamax:
 
         Raises
         ------
-        TypeError
-            If `grads_and_vars` is malformed, a variable cannot be updated, or a gradient is of
-            another library.
-        ValueError
-            If no variable has a gradient, or one has the wrong shape, dtype, device or rows.
-        RuntimeError
-            If a variable with a constraint has a sparse gradient.
+        TypeError, ValueError, RuntimeError
+            If a pair is malformed, a variable cannot be updated, a gradient does not fit its
+            variable, or there is none at all. The message names the variable.
 
         Notes
         -----
@@ -219,8 +189,6 @@ class Adamax:
             A callable is called after the loss.
         grad_loss : number or array of the shape of the loss, optional
             Factor of the gradients of the loss.
-        name : str, optional
-            Has no effect.
         engine : 'tape', 'jax', 'torch', 'autograd' or callable, optional
             What differentiates the loss; see `adamax_adapters.gradients.value_and_gradients`.
         """
@@ -228,10 +196,7 @@ class Adamax:
         return self.apply_gradients(pairs, name)
 
     def get_gradients(self, loss: Callable[[], Any], params: Any) -> list[Gradient]:
-        """Return the flat list of clipped gradients of the loss, in the dtype of the slots.
-
-        ValueError if one of them is None.
-        """
+        """Return the flat list of clipped gradients, in the slots' dtype; ValueError on a None."""
         _, pairs = gradient_pairs(loss, params)
         return self._clipped(checked_pairs(complete_pairs(pairs), self._slots))
 
@@ -255,16 +220,8 @@ class Adamax:
     def add_slot(self, var: Any, slot_name: str, initializer: Any = "zeros") -> Variable:
         """Return the slot of that name; make it where there is none.
 
-        Parameters
-        ----------
-        var : Variable, or array that can be written to
-        slot_name : str
-        initializer : 'zeros', 'ones', callable (shape, dtype=dtype) -> array, or the value
-
-        Returns
-        -------
-        Variable
-            In the namespace and on the device of `var`; float32 where `var` has 16 bits.
+        `initializer` is 'zeros', 'ones', a callable (shape, dtype=dtype) -> array, or the value.
+        The slot is in the namespace and on the device of `var`; float32 where `var` has 16 bits.
         """
         return self._slots.add(self._slots.holders([var])[0], slot_name, initializer)
 
@@ -317,19 +274,7 @@ class Adamax:
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments in plain Python numbers; JSON can hold them."""
-        rate = self.learning_rate
-        if isinstance(rate, LearningRateSchedule):
-            rate = schedules.serialize(rate)
-        clips = {key: getattr(self, key) for key in CLIPS}
-        return {
-            "name": self._name,
-            **{key: limit for key, limit in clips.items() if limit is not None},
-            "learning_rate": rate,
-            "decay": self.decay,
-            "beta_1": self.beta_1,
-            "beta_2": self.beta_2,
-            "epsilon": self.epsilon,
-        }
+        return configs.describe(self)
 
     @classmethod
     def from_config(
@@ -341,13 +286,7 @@ class Adamax:
         is what `adamax.schedules.serialize` returns; `custom_objects` maps the names of further
         schedules to their classes.
         """
-        arguments = dict(config)
-        if "lr" in arguments:
-            arguments["learning_rate"] = arguments.pop("lr")
-        rate = arguments.get("learning_rate")
-        if isinstance(rate, Mapping):
-            arguments["learning_rate"] = schedules.deserialize(rate, custom_objects)
-        return cls(**arguments)
+        return cls(**configs.arguments(config, custom_objects))
 
     def to_json(self) -> str:
         """Return class and configuration as JSON text, from which `from_json` builds an equal."""

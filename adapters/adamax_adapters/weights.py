@@ -9,11 +9,24 @@ from adamax._arrays import array_namespace, dtype_name, is_array, to_numpy
 from adamax.variable import Variable
 from adamax_adapters.initializers import initial_value
 
-__all__ = ["assign_all", "counter", "new_weight"]
+__all__ = ["assign_all", "counter", "new_counter", "new_weight"]
 
 
-def counter(variable: Any) -> Variable:
-    """Return `variable` if steps can be counted in it: a 0-d integer variable of NumPy."""
+def new_counter(name: str) -> Variable:
+    """Return a variable in which steps can be counted, at 0."""
+    return Variable(np.asarray(0, np.int64), name=name, trainable=False)
+
+
+def counter(variable: Any, instead_of: Variable | None) -> Variable:
+    """Return `variable` if steps can be counted in it: a 0-d integer variable of NumPy.
+
+    RuntimeError if there is a counter already, which may have been handed out.
+    """
+    if instead_of is not None:
+        raise RuntimeError(
+            "Cannot set `iterations` to a new variable after the optimizer's own has been used; "
+            "set its value with `iterations.assign(n)`"
+        )
     value = variable.value if isinstance(variable, Variable) else None
     if not isinstance(value, np.ndarray) or value.ndim or value.dtype.kind != "i":
         raise TypeError(

@@ -10,7 +10,7 @@ import numpy as np
 
 from adamax_adapters.train.settings import UserError
 
-__all__ = ["UNKNOWN", "Corpus", "read_corpus"]
+__all__ = ["Corpus", "read_corpus"]
 
 UNKNOWN = "<unk>"
 BLOCK = 200  # words that are trained on or held out together

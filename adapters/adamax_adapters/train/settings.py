@@ -1,7 +1,7 @@
 """What a run is set to do, as options give it and as its folder remembers it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ class Settings:
         return SCHEDULES[self.schedule](self.learning_rate, self.steps)
 
 
-SCHEDULES: Mapping[str, Any] = {
+SCHEDULES: Mapping[str, Callable[[float, int], float | LearningRateSchedule]] = {
     "constant": lambda rate, steps: rate,
     "cosine": CosineDecay,
     "exponential": lambda rate, steps: ExponentialDecay(rate, steps, 0.01),
