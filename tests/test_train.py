@@ -1,0 +1,340 @@
+"""`adamax_adapters.train`: the corpus, the model, and runs that stop and go on."""
+
+import csv
+import io
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import array_api_strict
+import numpy as np
+import pytest
+from rich.console import Console
+
+from adamax import Adamax, IndexedSlices, Variable, inspect_checkpoint
+from adamax._arrays import array_namespace
+from adamax_adapters.gradients import value_and_gradients
+from adamax_adapters.train import run as runs
+from adamax_adapters.train.corpus import Corpus, read_corpus
+from adamax_adapters.train.history import History
+from adamax_adapters.train.measure import neighbours, perplexity
+from adamax_adapters.train.model import Model
+from adamax_adapters.train.run import FILES, train
+from adamax_adapters.train.settings import SCHEDULES, Settings, UserError
+
+Array = Any
+
+NUMPY = array_namespace(np.empty(0))
+SMALL: dict[str, Any] = {"steps": 12, "batch": 8, "embedding": 3, "hidden": 5, "context": 2}
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> str:
+    """Return the path of a text in which every word but the first follows from its neighbour."""
+    rng = np.random.default_rng(0)
+    words = [f"{'abcde'[i]}{'vwxyz'[i]}word" for i in range(5)]
+    order = (np.cumsum(rng.integers(0, 2, size=4000)) % 5).tolist()
+    path = tmp_path / "text.txt"
+    path.write_text(" ".join(words[i] for i in order))
+    return str(path)
+
+
+def run(folder: Path, resume: bool = False, terminal: bool = False, **given: Any) -> str:
+    """Train, and return what is printed."""
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=terminal, width=100)
+    train(folder, given, resume, console)
+    return out.getvalue()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_corpus_holds_out_blocks(text: str) -> None:
+    """No window of the training part shares a word with the held-out part, at any context."""
+    for context in (1, 7):
+        corpus = read_corpus(text, context, 100)
+        span = np.arange(-context, 1)
+        trained = {*(corpus.train[:, None] + span).ravel().tolist()}
+        held_out = {*(corpus.held_out[:, None] + span).ravel().tolist()}
+        assert trained.isdisjoint(held_out)
+        assert trained | held_out == set(range(len(corpus.ids)))
+
+
+def test_windows_are_what_stands_before(text: str) -> None:
+    """The context of a place is the words that end right before it, in their order."""
+    corpus = read_corpus(text, 3, 100)
+    before, at = corpus.windows(np.array([3, 11]), 3)
+    np.testing.assert_array_equal(before, [corpus.ids[0:3], corpus.ids[8:11]])
+    np.testing.assert_array_equal(at, corpus.ids[[3, 11]])
+
+
+def test_vocabulary_is_bounded(text: str) -> None:
+    """Words beyond the vocabulary are all number 0; the text can be read back from the numbers."""
+    small = read_corpus(text, 2, 3)
+    whole = read_corpus(text, 2, 100)
+    assert len(small.words) == 3
+    assert len(whole.words) == 6
+    assert (small.ids == 0).any()
+    read_back = " ".join(whole.words[i] for i in whole.ids)
+    assert read_back == Path(text).read_text()
+
+
+def test_baseline_is_that_of_counts(text: str) -> None:
+    """The unigram baseline is the perplexity of counted words, each counted once more."""
+    corpus = read_corpus(text, 2, 100)
+    counts = dict.fromkeys(range(len(corpus.words)), 1)
+    for place in corpus.train:
+        counts[int(corpus.ids[place])] += 1
+    total = sum(counts.values())
+    logs = [np.log(counts[int(corpus.ids[place])] / total) for place in corpus.held_out]
+    assert corpus.baseline() == pytest.approx(np.exp(-np.mean(logs)), rel=1e-12)
+
+
+def test_default_text_ships_with_python() -> None:
+    """Without a file, the text is Python's manual: English, and long enough to learn from."""
+    corpus = read_corpus(None, 4, 4096)
+    assert len(corpus.ids) > 50_000
+    assert {"the", "function", "class"} <= set(corpus.words)
+
+
+def double(model: Model) -> Model:
+    """Return the model in float64."""
+    model.variables = [
+        Variable(v.numpy().astype(np.float64) * 3, name=v.name) for v in model.variables
+    ]
+    return model
+
+
+def test_gradients_by_hand_are_those_of_the_tape() -> None:
+    """The hand-written gradients are those that the tape derives from the losses alone."""
+    rng = np.random.default_rng(1)
+    model = double(Model(np.full(7, 1 / 7), 2, 3, 4, 0, NUMPY))
+    words, targets = rng.integers(0, 7, size=(9, 2)), rng.integers(0, 7, size=9)
+    loss, by_hand = model.loss_and_gradients(words, targets)
+    xp = array_namespace(words)
+
+    def plain() -> Array:
+        return xp.mean(model.losses(words, targets))
+
+    expected_loss, expected = value_and_gradients(plain, model.variables, engine="tape")
+    assert float(loss) == pytest.approx(float(expected_loss), rel=1e-14)
+    for found, reference in zip(by_hand, expected, strict=True):
+        np.testing.assert_allclose(whole(found), whole(reference), rtol=1e-12, atol=1e-15)
+
+
+def whole(gradient: Any) -> Array:
+    if not isinstance(gradient, IndexedSlices):
+        return gradient
+    assert gradient.dense_shape is not None
+    table = np.zeros(gradient.dense_shape)
+    np.add.at(table, gradient.indices, gradient.values)
+    return table
+
+
+def test_model_without_knowledge_is_the_unigram() -> None:
+    """With no weights from the hidden layer, the loss of a word is that of its probability."""
+    unigram = np.array([0.5, 0.25, 0.25])
+    model = Model(unigram, 1, 2, 2, 0, NUMPY)
+    model.variables[3].assign(np.zeros((2, 3)))
+    losses = model.losses(np.array([[0], [1], [2]]), np.array([0, 1, 2]))
+    np.testing.assert_allclose(losses, -np.log(unigram), rtol=1e-6)
+
+
+def test_perplexity_of_a_uniform_model_is_the_number_of_words(text: str) -> None:
+    """A model that holds all words equally likely has their number as its perplexity."""
+    corpus = read_corpus(text, 2, 100)
+    model = Model(corpus.unigram(), 2, 3, 4, 0, NUMPY)
+    model.variables[3].assign(np.zeros((4, 6)))
+    model.variables[4].assign(np.zeros(6))
+    assert perplexity(model, corpus, 2, NUMPY) == pytest.approx(6.0, rel=1e-6)
+
+
+def test_neighbours_are_those_of_the_same_direction() -> None:
+    """Words are alike by the angle of their embeddings; neither itself nor the unknown is one."""
+    table = np.array([[1.0, 0.0], [2.0, 0.1], [1.0, 0.2], [0.0, 3.0], [-1.0, 0.0], [0.0, 0.0]])
+    words = ["<unk>", "a", "b", "c", "d", "e"]
+    found = neighbours(table, words, ["a", "d"], count=2)
+    assert found == {"a": ["b", "c"], "d": ["c", "e"]}
+
+
+def test_history_reads_the_device_once_for_many(text: str) -> None:
+    """Losses that are added stay where they are until they are asked for, in their order."""
+    history = History([0.5])
+    for loss in (1.0, 2.0):
+        history.add(array_api_strict.asarray(loss))
+    assert history.losses() == [0.5, 1.0, 2.0]
+    assert history.losses() == [0.5, 1.0, 2.0]
+
+
+def test_run_learns_and_leaves_its_files(tmp_path: Path, text: str) -> None:
+    """A run beats the baseline, tells so, and leaves all its files, each of which can be read."""
+    folder = tmp_path / "deep" / "run"
+    printed = run(folder, text=text, **{**SMALL, "steps": 150, "learning_rate": 0.05})
+    assert contents(folder).keys() == set(FILES.values())
+    numbers = [line.split()[-2] for line in printed.splitlines() if "│" in line][:3]
+    baseline, model, ratio = map(float, numbers)
+    assert model < 0.5 * baseline
+    assert ratio == pytest.approx(model / baseline, abs=0.01)
+    assert "avword │" in printed  # a word with its neighbours
+    assert "step 150/150  loss" in printed
+    with (folder / FILES["history"]).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == list(range(1, 151))
+    assert float(rows[0]["learning_rate"]) == 0.05
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+    optimizer = Adamax.from_json((folder / FILES["optimizer"]).read_text())
+    assert optimizer.learning_rate(149) == pytest.approx(float(rows[149]["learning_rate"]))
+    assert inspect_checkpoint(folder / FILES["checkpoint"])["iterations"] == 150
+    assert (folder / FILES["picture"]).read_bytes().startswith(b"\x89PNG")
+
+
+def test_terminal_shows_a_bar(tmp_path: Path, text: str) -> None:
+    """On a terminal the steps, the loss, the speed and the time left are one live line."""
+    printed = run(tmp_path / "run", terminal=True, text=text, **SMALL)
+    assert "━" in printed
+    assert "words/s" in printed
+    assert "0:00:00" in printed
+
+
+def interrupted(after: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Press Ctrl-C when that many more steps have been taken."""
+    add, count = History.add, [0]
+
+    def counted(self: History, loss: Array) -> None:
+        add(self, loss)
+        count[0] += 1
+        if count[0] == after:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(History, "add", counted)
+
+
+@pytest.mark.parametrize("stops", [[1], [5], [11], [2, 3, 4]], ids=str)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_resumed_run_is_the_uninterrupted_one(
+    stops: list[int], schedule: str, tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped by Ctrl-C at any step and resumed, a run leaves the same bytes in all its files."""
+    given = {"text": text, "schedule": schedule, "global_clipnorm": 1.0, **SMALL}
+    run(tmp_path / "whole", **given)
+    for i, after in enumerate(stops):
+        with monkeypatch.context() as patch:
+            interrupted(after, patch)
+            printed = run(tmp_path / "parts", resume=i > 0, **given if i == 0 else {})
+        assert "perplexity" not in printed
+        assert FILES["picture"] not in contents(tmp_path / "parts")
+    run(tmp_path / "parts", resume=True)
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+
+
+def test_run_without_a_checkpoint_starts_again(
+    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was killed before its first checkpoint is resumed from its first step."""
+    run(tmp_path / "whole", text=text, **SMALL)
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "_advance", killed)
+        with pytest.raises(SystemExit):
+            run(tmp_path / "parts", text=text, **SMALL)
+    run(tmp_path / "parts", resume=True)
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+
+
+def killed(*_: Any) -> bool:
+    raise SystemExit
+
+
+def test_finished_run_is_shown_again(tmp_path: Path, text: str) -> None:
+    """Resuming a run that has ended prints its results and changes no file."""
+    printed = run(tmp_path, text=text, **SMALL)
+    before = contents(tmp_path)
+    again = run(tmp_path, resume=True)
+    assert contents(tmp_path) == before
+    assert printed.endswith(again)
+    assert "perplexity" in again
+
+
+def test_second_interrupt_is_the_usual_one() -> None:
+    """Ctrl-C asks once; pressed again before the step has ended, it interrupts."""
+    with runs._interruptible() as asked:
+        assert not asked()
+        signal.raise_signal(signal.SIGINT)
+        assert asked()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_backends_learn_the_same(tmp_path: Path, text: str) -> None:
+    """The same run on array_api_strict has NumPy's losses: the model is standard-only."""
+    losses = []
+    for backend in ("numpy", "array_api_strict"):
+        run(tmp_path / backend, text=text, backend=backend, **SMALL)
+        with (tmp_path / backend / FILES["history"]).open(newline="") as file:
+            losses.append([float(row["loss"]) for row in csv.DictReader(file)])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], Any], dict[str, Any], str]] = {
+    "no run": (lambda f: (f / "run.json").unlink(), {}, "no run to resume"),
+    "no JSON": (lambda f: (f / "run.json").write_text("{"), {}, "run.json is damaged"),
+    "later format": (lambda f: edit_run(f, format=2), {}, "has the format 2, expected 1"),
+    "a lost key": (lambda f: (f / "run.json").write_text('{"format": 1}'), {}, "damaged: KeyError"),
+    "an unknown setting": (lambda f: edit_run(f, settings={"no": 1}), {}, "damaged: TypeError"),
+    "another text": (lambda f: edit_run(f, text_sha256="0"), {}, "the text has changed"),
+    "another option": (lambda f: None, {"seed": 4}, "--seed 4 conflicts .* which has 0"),
+    "no history": (lambda f: (f / "history.csv").unlink(), {}, "history.csv cannot be read"),
+    "a short history": (
+        lambda f: (f / "history.csv").write_text("step,loss,learning_rate\n1,1,1\n"),
+        {},
+        "holds 1 steps, expected at least 12",
+    ),
+    "a history of words": (
+        lambda f: (f / "history.csv").write_text("step,loss\n1,one\n"),
+        {},
+        "history.csv cannot be read: ValueError",
+    ),
+    "a damaged checkpoint": (
+        lambda f: (f / "checkpoint.safetensors").write_bytes(b"not a checkpoint"),
+        {},
+        "damaged or no checkpoint",
+    ),
+}
+
+
+def edit_run(folder: Path, **changes: Any) -> None:
+    content = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**content, **changes}))
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_cannot_be_resumed_is_told_and_kept(damage: str, tmp_path: Path, text: str) -> None:
+    """A damaged or conflicting run is refused with its cause, and no file of it changes."""
+    folder = tmp_path / "run"
+    run(folder, text=text, **SMALL)
+    do, given, message = DAMAGES[damage]
+    do(folder)
+    before = contents(folder)
+    with pytest.raises((UserError, ValueError), match=message):
+        run(folder, resume=True, **given)
+    assert contents(folder) == before
+
+
+def test_settings_are_kept_for_the_resumed_run(tmp_path: Path, text: str) -> None:
+    """Options that repeat those of the run are no conflict, and its defaults may change later."""
+    run(tmp_path, text=text, **SMALL)
+    saved = json.loads((tmp_path / "run.json").read_text())["settings"]
+    assert saved == {**vars(Settings()), "text": text, **SMALL}
+    run(tmp_path, resume=True, text=text, **SMALL)
+
+
+def test_corpus_type_is_plain_data(text: str) -> None:
+    """Reading the same text twice gives equal corpora: nothing is drawn at random."""
+    a, b = read_corpus(text, 2, 50), read_corpus(text, 2, 50)
+    assert isinstance(a, Corpus)
+    assert (a.words, a.digest) == (b.words, b.digest)
+    np.testing.assert_array_equal(a.ids, b.ids)
