@@ -45,7 +45,7 @@ def progress(console: Console, start: int, steps: int, words: int) -> Iterator[S
             yield lambda done, loss: bar.update(task, completed=done, loss=loss, speed=speed(done))
         return
 
-    due = float(start)
+    due = start + steps / LINES
 
     def line(done: int, loss: float) -> None:
         nonlocal due
