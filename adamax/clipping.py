@@ -6,6 +6,7 @@ duplicate rows are summed. NaN stays NaN, and nothing waits for a device.
 
 from collections.abc import Sequence
 
+from adamax import validation
 from adamax._arrays import Array, Namespace, array_namespace, compute_dtype, device_of, in_dtype
 from adamax.sparse import Gradient, IndexedSlices
 
@@ -45,9 +46,15 @@ def clip_by_value(grad: Gradient, limit: float) -> Gradient:
     -------
     Array or IndexedSlices
         New values; shape and dtype of `grad`. NaN stays NaN.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the gradient is no array of a real floating dtype, or the limit no number >= 0.
     """
-    values = _values(grad)
-    return _with_values(grad, array_namespace(values).clip(values, -limit, limit))
+    limit = validation.non_negative(limit, "limit")
+    x = _values(grad)
+    return _with_values(grad, array_namespace(x).clip(x, -limit, limit))
 
 
 def clip_by_norm(grad: Gradient, limit: float) -> Gradient:
@@ -65,10 +72,17 @@ def clip_by_norm(grad: Gradient, limit: float) -> Gradient:
     Array or IndexedSlices
         New values; shape and dtype of `grad`. A NaN makes all of them NaN; an infinity makes the
         finite ones 0 and itself NaN, as in `tf.clip_by_norm`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the gradient is no array of a real floating dtype, or the limit no number >= 0.
     """
-    values = _values(grad)
-    xp = array_namespace(values)
-    return _scaled(grad, _shrinkage(_norm(values, xp), limit, xp), xp)
+    limit = validation.non_negative(limit, "limit")
+    x = _values(grad)
+    xp = array_namespace(x)
+    scale = _shrinkage(_norm(x, xp), limit, xp)
+    return _with_values(grad, x * in_dtype(scale, x.dtype, xp))
 
 
 def clip_by_global_norm(grads: Sequence[Gradient], limit: float) -> list[Gradient]:
@@ -89,10 +103,12 @@ def clip_by_global_norm(grads: Sequence[Gradient], limit: float) -> list[Gradien
     Raises
     ------
     ValueError
-        If the gradients are on several devices, whose norms could only be added on the host.
+        If the gradients are on several devices, whose norms could only be added on the host; if
+        one is not of a real floating dtype, or the limit is below 0.
     TypeError
-        If they are from several libraries.
+        If they are from several libraries, or one is no array.
     """
+    limit = validation.non_negative(limit, "limit")
     if not grads:
         return []
     arrays = [_values(grad) for grad in grads]
@@ -108,19 +124,21 @@ def clip_by_global_norm(grads: Sequence[Gradient], limit: float) -> list[Gradien
     widest = max((norm.dtype for norm in norms), key=lambda dtype: xp.finfo(dtype).bits)
     norm = _norm(xp.stack([in_dtype(norm, widest, xp) for norm in norms]), xp)
     scale = xp.where(xp.isfinite(norm), _shrinkage(norm, limit, xp), xp.nan)
-    return [_scaled(grad, scale, xp) for grad in grads]
+    return [
+        _with_values(grad, x * in_dtype(scale, x.dtype, xp))
+        for grad, x in zip(grads, arrays, strict=True)
+    ]
 
 
 def _norm(x: Array, xp: Namespace) -> Array:
-    """Return the L2 norm of `x`, a 0-d array of its compute dtype."""
-    x = in_dtype(x, compute_dtype(x.dtype, xp), xp)
+    """Return the L2 norm of `x`, a 0-d array."""
     if 0 in x.shape:
         return xp.sum(x)
     # Squares overflow long before the norm does: divide by the largest element first.
     largest = xp.max(xp.abs(x))
     unit = xp.where((largest > 0) & xp.isfinite(largest), largest, xp.ones_like(largest))
     scaled = x / unit
-    return xp.asarray(xp.sqrt(xp.sum(scaled * scaled)) * unit)
+    return xp.sqrt(xp.sum(scaled * scaled)) * unit
 
 
 def _shrinkage(norm: Array, limit: float, xp: Namespace) -> Array:
@@ -129,17 +147,16 @@ def _shrinkage(norm: Array, limit: float, xp: Namespace) -> Array:
     return xp.where(within, 1.0, limit / xp.where(within, 1.0, norm))
 
 
-def _scaled(grad: Gradient, scale: Array, xp: Namespace) -> Gradient:
-    values = _values(grad)
-    wide = in_dtype(values, compute_dtype(values.dtype, xp), xp) * in_dtype(
-        scale, compute_dtype(values.dtype, xp), xp
-    )
-    return _with_values(grad, in_dtype(wide, values.dtype, xp))
-
-
 def _values(grad: Gradient) -> Array:
-    return grad.values if isinstance(grad, IndexedSlices) else grad
+    """Return the values of `grad` in their compute dtype."""
+    values = grad.values if isinstance(grad, IndexedSlices) else grad
+    xp = array_namespace(validation.parameter(values, "the gradient"))
+    return in_dtype(values, compute_dtype(values.dtype, xp), xp)
 
 
-def _with_values(grad: Gradient, values: Array) -> Gradient:
-    return grad._replace(values=values) if isinstance(grad, IndexedSlices) else values
+def _with_values(grad: Gradient, new: Array) -> Gradient:
+    """Return `grad` with `new` for its values, in their dtype."""
+    if isinstance(grad, IndexedSlices):
+        return grad._replace(values=_with_values(grad.values, new))
+    xp = array_namespace(grad)
+    return xp.asarray(in_dtype(new, grad.dtype, xp))  # NumPy's 0-d arrays come as scalars

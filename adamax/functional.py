@@ -7,7 +7,7 @@ to, so that the functions trace: under `jax.jit` the step number is traced and n
 from typing import Any, NamedTuple
 
 from adamax import nesting, validation
-from adamax._arrays import Array, array_namespace, compute_dtype, in_dtype, is_array, is_immutable
+from adamax._arrays import Array, array_namespace, compute_dtype, is_immutable
 from adamax.rule import Coefficients, coefficients, step
 from adamax.sparse import IndexedSlices, step_rows
 
@@ -40,8 +40,11 @@ def init(params: Any) -> State:
     TypeError, ValueError
         If a parameter is no array, or not of a real floating dtype.
     """
-    zeros = [_zeros(param, name) for name, param in nesting.leaves(params, "params")]
-    return State(0, nesting.rebuilt(params, iter(zeros)), nesting.rebuilt(params, iter(zeros)))
+    m, u = (
+        nesting.rebuilt(params, (_zeros(x, name) for name, x in nesting.leaves(params, "params")))
+        for _ in range(2)
+    )
+    return State(0, m, u)
 
 
 def update(
@@ -118,15 +121,8 @@ def _advance(
     if grad is None:
         return param, m, u
     xp = array_namespace(validation.parameter(param, name))
-    for slot in (m, u):
-        if not is_array(slot) or tuple(slot.shape) != tuple(param.shape):
-            raise ValueError(
-                f"the state of {name} must have the shape {tuple(param.shape)}, "
-                f"got {getattr(slot, 'shape', slot)}; was it made by init(params)?"
-            )
+    m, u = (validation.slot(x, param, name) for x in (m, u))
     grad = validation.gradient(grad, param, name)
-    if is_array(c.step_size):  # traced: it must not promote the arrays that it meets
-        c = c._replace(step_size=in_dtype(c.step_size, m.dtype, xp))
     if isinstance(grad, IndexedSlices):
         return step_rows(param, grad, m, u, c, xp=xp)
     return step(param, grad, m, u, c, xp=xp)

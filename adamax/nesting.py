@@ -4,7 +4,8 @@ Mappings are read in the order of their sorted keys, so that two of them with th
 up however they were filled.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from copy import copy
 from typing import Any
 
 from adamax.sparse import IndexedSlices
@@ -52,8 +53,12 @@ def rebuilt(tree: Any, new: Iterator[Any]) -> Any:
     """Return the `new` leaves, in the order of `leaves`, nested as `tree` is, in its own types."""
     if isinstance(tree, Mapping):
         by_key = {key: rebuilt(tree[key], new) for key in _keys(tree)}
-        nested = {key: by_key[key] for key in tree}
-        return nested if type(tree) is dict else type(tree)(nested)  # type: ignore[call-arg]
+        if isinstance(tree, MutableMapping):  # a defaultdict is made of more than its items
+            nested = copy(tree)
+            for key, child in by_key.items():
+                nested[key] = child
+            return nested
+        return type(tree)({key: by_key[key] for key in tree})  # type: ignore[call-arg]
     if _is_sequence(tree):
         children = [rebuilt(child, new) for child in tree]
         return type(tree)(*children) if hasattr(tree, "_fields") else type(tree)(children)

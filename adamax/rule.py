@@ -4,9 +4,10 @@ The rule is written once, in `rule`. Whatever makes it faster compiles or traces
 """
 
 import math
+from numbers import Integral
 from typing import Any, NamedTuple
 
-from adamax._arrays import Array, Namespace, array_namespace, in_dtype
+from adamax._arrays import Array, Namespace, array_namespace, device_of, in_dtype, is_array
 
 __all__ = ["Coefficients", "bias_correction", "coefficients", "rule", "step"]
 
@@ -61,22 +62,23 @@ def coefficients(
     >>> coefficients(1, learning_rate=0.5, beta_1=0.5, beta_2=0.75, epsilon=0.0).step_size
     1.0
     """
-    if isinstance(t, int) and t < 1:
+    if isinstance(t, Integral) and t < 1:
         raise ValueError(f"Expected t >= 1, received: {t}; was the step counter set below 0?")
+    beta_1 = float(beta_1)  # NumPy's own floats would promote float32 arrays
     step_size = learning_rate / bias_correction(beta_1, t)
-    return Coefficients(1.0 - beta_1, beta_2, epsilon, step_size)
+    return Coefficients(1.0 - beta_1, float(beta_2), float(epsilon), step_size)
 
 
 def bias_correction(beta_1: float, t: Any) -> Any:
     """Return ``1 - beta_1**t``, the weight that the zero start of m has lost by step t."""
-    if isinstance(t, int):
-        return 1.0 - beta_1**t
+    if isinstance(t, Integral):
+        return 1.0 - beta_1 ** int(t)
     if beta_1 == 0.0:
         return 1.0
     # A traced step may only have 32 bits, where 1 - 0.9999**t would keep three digits;
     # expm1 keeps them all.
     xp = array_namespace(t)
-    floating = xp.__array_namespace_info__().default_dtypes()["real floating"]
+    floating = xp.__array_namespace_info__().default_dtypes(device=device_of(t))["real floating"]
     return -xp.expm1(xp.astype(t, floating) * math.log(beta_1))
 
 
@@ -135,6 +137,8 @@ def step(
     """
     xp = array_namespace(param, grad, m, u) if xp is None else xp
     dtype = m.dtype
+    if is_array(c.step_size):  # traced: it must not promote the arrays that it meets
+        c = c._replace(step_size=in_dtype(c.step_size, dtype, xp))
     p, m, u = rule(in_dtype(param, dtype, xp), in_dtype(grad, dtype, xp), m, u, c, xp)
     p = in_dtype(p, param.dtype, xp)
     if param.ndim == 0:  # NumPy turns 0-d arrays into scalars as it computes

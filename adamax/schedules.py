@@ -110,11 +110,8 @@ class PolynomialDecay(LearningRateSchedule):
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of `step`."""
-        if self.cycle:
-            decay_steps = self.decay_steps * max(1, math.ceil(step / self.decay_steps))
-        else:
-            step, decay_steps = min(step, self.decay_steps), self.decay_steps  # type: ignore[assignment]
-        left = 1 - step / decay_steps
+        cycles = max(1, math.ceil(step / self.decay_steps)) if self.cycle else 1
+        left = max(0.0, 1 - step / (self.decay_steps * cycles))
         span = self.initial_learning_rate - self.end_learning_rate
         return float(span * left**self.power + self.end_learning_rate)
 
@@ -128,20 +125,21 @@ class PiecewiseConstantDecay(LearningRateSchedule):
     name: str | None = None
 
     def __post_init__(self) -> None:
-        if len(self.boundaries) != len(self.values) - 1:
+        boundaries = validation.numbers(self.boundaries, "boundaries", validation.number)
+        values = validation.numbers(self.values, "values", validation.non_negative)
+        if len(boundaries) != len(values) - 1:
             raise ValueError(
                 "The length of boundaries should be 1 less than the length of values, received: "
-                f"{len(self.boundaries)} boundaries and {len(self.values)} values"
+                f"{len(boundaries)} boundaries and {len(values)} values"
             )
-        limits = [validation.number(x, "every boundary") for x in self.boundaries]
-        if limits != sorted(set(limits)):
-            raise ValueError(f"Expected increasing boundaries, received: {list(self.boundaries)}")
-        for value in self.values:
-            validation.non_negative(value, "every value")
+        if boundaries != tuple(sorted(set(boundaries))):
+            raise ValueError(f"Expected increasing boundaries, received: {list(boundaries)}")
+        _keep(self, "boundaries", boundaries)
+        _keep(self, "values", values)
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of `step`."""
-        return float(self.values[bisect.bisect_left(self.boundaries, step)])
+        return self.values[bisect.bisect_left(self.boundaries, step)]
 
 
 @dataclass(frozen=True)
@@ -162,7 +160,7 @@ class CosineDecay(LearningRateSchedule):
     def __post_init__(self) -> None:
         _check(self, "initial_learning_rate alpha warmup_steps", positive="decay_steps")
         if self.warmup_target is not None:
-            validation.non_negative(self.warmup_target, "warmup_target")
+            _check(self, "warmup_target")
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of `step`."""
@@ -176,7 +174,7 @@ class CosineDecay(LearningRateSchedule):
 
 @dataclass(frozen=True)
 class CosineDecayRestarts(LearningRateSchedule):
-    """Cosine decays one after another, the i-th t_mul^i times as long and m_mul^i times as high."""
+    """Cosine decays one after another, the i-th t_mul^i >= 1 times as long, m_mul^i as high."""
 
     initial_learning_rate: float
     first_decay_steps: float
@@ -186,19 +184,22 @@ class CosineDecayRestarts(LearningRateSchedule):
     name: str | None = None
 
     def __post_init__(self) -> None:
-        _check(self, "initial_learning_rate m_mul alpha", positive="first_decay_steps t_mul")
+        _check(self, "initial_learning_rate t_mul m_mul alpha", positive="first_decay_steps")
+        if self.t_mul < 1:
+            raise ValueError(f"Expected t_mul >= 1, received: {self.t_mul}")
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of `step`."""
         done = step / self.first_decay_steps
-        if self.t_mul == 1.0:
+        if self.t_mul == 1:
             restart = math.floor(done)
             done -= restart
         else:
             # The first i decays last (t_mul^i - 1) / (t_mul - 1) together, the first being 1.
-            restart = math.floor(math.log(1 - done * (1 - self.t_mul)) / math.log(self.t_mul))
-            begun = (1 - self.t_mul**restart) / (1 - self.t_mul)
-            done = (done - begun) / self.t_mul**restart
+            growth = self.t_mul - 1
+            # Without the last digits, rounding would miss the very step of a restart.
+            restart = math.floor(math.log1p(done * growth) / math.log(self.t_mul) + 1e-9)
+            done = (done - (self.t_mul**restart - 1) / growth) / self.t_mul**restart
         return self.initial_learning_rate * _cosine(done, self.alpha, self.m_mul**restart)
 
 
@@ -249,36 +250,43 @@ def deserialize(
     ValueError
         If a key is missing or the class unknown.
     """
-    if not isinstance(config, Mapping) or not {"class_name", "config"} <= config.keys():
+    if not (
+        isinstance(config, Mapping)
+        and isinstance(name := config.get("class_name"), str)
+        and isinstance(arguments := config.get("config"), Mapping)
+    ):
         raise ValueError(
             "Improper config for a schedule: expected a dictionary with the keys "
             f"'class_name' and 'config', received: {config!r}"
         )
-    name = config["class_name"]
     cls = {**BUILT_IN, **(custom_objects or {})}.get(name)
     if cls is None:
         raise ValueError(
             f"Unknown decay {name!r}: expected one of {', '.join(sorted(BUILT_IN))}, "
             "or a class given in custom_objects"
         )
-    schedule: LearningRateSchedule = cls.from_config(dict(config["config"]))
+    schedule: LearningRateSchedule = cls.from_config(dict(arguments))
     return schedule
 
 
 def _check(schedule: Any, non_negative: str, positive: str = "") -> None:
-    for name in non_negative.split():
-        validation.non_negative(getattr(schedule, name), name)
-    for name in positive.split():
-        validation.positive(getattr(schedule, name), name)
+    """Check the named numbers of a schedule and keep them as Python floats."""
+    for names, check in ((non_negative, validation.non_negative), (positive, validation.positive)):
+        for name in names.split():
+            _keep(schedule, name, check(getattr(schedule, name), name))
+
+
+def _keep(schedule: Any, name: str, value: Any) -> None:
+    object.__setattr__(schedule, name, value)  # the schedule is frozen
 
 
 def _plain(value: Any) -> Any:
     """Return `value` as JSON can hold it."""
-    if type(value) in (str, bool, int, float, type(None)):
-        return value
-    if isinstance(value, Sequence):
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(x) for x in value]
-    return _plain(value.tolist()) if hasattr(value, "tolist") else float(value)
+    return value if value is None or isinstance(value, (str, int, float)) else float(value)
 
 
 def _periods(schedule: Any, step: int) -> float:

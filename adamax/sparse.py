@@ -107,7 +107,8 @@ def set_rows(table: Array, indices: Array, rows: Array, xp: Namespace) -> Array:
         return table.at[beyond].set(rows, mode="drop")
     if rows_assignable(table):
         table = xp.asarray(table, copy=True)
-        table[indices] = rows
+        inside = (indices >= 0) & (indices < count)
+        table[indices[inside]] = rows[inside]
         return table
     # The standard has no assignment through an array of indices: each table row looks itself up.
     own = xp.arange(count, dtype=indices.dtype, device=device_of(indices))

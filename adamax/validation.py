@@ -5,9 +5,10 @@ things that are no array or of another library; ValueError for shapes, dtypes an
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from adamax import nesting
 from adamax._arrays import (
     Array,
     array_namespace,
@@ -22,19 +23,31 @@ from adamax._arrays import (
 )
 from adamax.sparse import Gradient, IndexedSlices
 
-__all__ = ["fraction", "gradient", "non_negative", "number", "parameter", "positive"]
+__all__ = [
+    "fraction",
+    "gradient",
+    "like",
+    "non_negative",
+    "number",
+    "numbers",
+    "parameter",
+    "positive",
+    "slot",
+]
 
 
 def number(value: Any, name: str) -> float:
     """Return `value` as a finite Python float; 0-d arrays and NumPy scalars are numbers too."""
     if value is None:
         raise ValueError(f"Expected {name} to be a number, received: None")
-    unit = getattr(value, "ndim", 0) == 0 and hasattr(value, "__float__")
-    if not unit or isinstance(value, bool):
+    if not _is_real(value):
         raise TypeError(
             f"Expected {name} to be a number, received: {value!r} of type {type(value).__name__}"
         )
-    result = float(value)
+    try:
+        result = float(value)
+    except OverflowError:
+        result = math.inf
     if not math.isfinite(result):
         raise ValueError(f"Expected {name} to be a finite number, received: {result}")
     return result
@@ -64,6 +77,13 @@ def fraction(value: Any, name: str) -> float:
     return result
 
 
+def numbers(values: Any, name: str, check: Callable[[Any, str], float]) -> tuple[float, ...]:
+    """Return a sequence of numbers, each of them checked, as a tuple of Python floats."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"Expected {name} to be a sequence of numbers, received: {values!r}")
+    return tuple(check(x, f"{name}[{i}]") for i, x in enumerate(values))
+
+
 def parameter(param: Any, name: str) -> Array:
     """Return `param` if it is an array with a real floating dtype."""
     if not is_array(param):
@@ -79,6 +99,19 @@ def parameter(param: Any, name: str) -> Array:
     return param
 
 
+def slot(array: Any, param: Array, name: str) -> Array:
+    """Return `array` if it can be a moment of the parameter called `name`, as `init` makes it."""
+    what = f"the state of {name}"
+    dtype = compute_dtype(param.dtype, array_namespace(param))
+    array = like(array, param, what, dtype)
+    if tuple(array.shape) != tuple(param.shape) or array.dtype != dtype:
+        raise ValueError(
+            f"{what} must have the shape {tuple(param.shape)} and the dtype {dtype_name(dtype)}, "
+            f"got {tuple(array.shape)} and {dtype_name(array.dtype)}; was it made by init(params)?"
+        )
+    return array
+
+
 def gradient(grad: Any, param: Array, name: str) -> Gradient:
     """Return the gradient of the parameter called `name`, converted to its compute dtype.
 
@@ -87,21 +120,48 @@ def gradient(grad: Any, param: Array, name: str) -> Gradient:
     """
     if isinstance(grad, IndexedSlices):
         return _slices(grad, param, name)
-    grad = _like(grad, param, f"the gradient of {name}")
+    what = f"the gradient of {name}"
+    grad = _computable(grad, param, what)
     if tuple(grad.shape) != tuple(param.shape):
         raise ValueError(
-            f"the gradient of {name} must have the shape {tuple(param.shape)}, "
-            f"got {tuple(grad.shape)}: they do not have the same shape, and gradients are "
-            "not broadcast"
+            f"{what} must have the shape {tuple(param.shape)}, got {tuple(grad.shape)}: they do "
+            "not have the same shape, and gradients are not broadcast"
         )
-    return _computable(grad, param, f"the gradient of {name}")
+    return grad
+
+
+def like(x: Any, array: Array, what: str, dtype: Any) -> Array:
+    """Return `x` if it is of the library and on the device of `array`.
+
+    Numbers and lists of them become such an array, of `dtype`.
+    """
+    xp = array_namespace(array)
+    if not is_array(x):
+        for path, leaf in nesting.leaves(x, what):
+            if not is_array(leaf) and not isinstance(leaf, (int, float)):
+                raise TypeError(f"{path} must be an array or a number, got {type(leaf).__name__}")
+        try:
+            return xp.asarray(x, dtype=dtype, device=device_of(array))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"{what} cannot be made an array: {error}") from error
+    if array_namespace(x) is not xp:
+        raise TypeError(
+            f"{what} must be of the parameter's library, {library_name(array)}, "
+            f"got an array of {library_name(x)}; convert it first"
+        )
+    # Sharded JAX arrays may differ here and still add up: its own error is better informed.
+    if not is_jax_array(x) and device_of(x) != device_of(array):
+        raise ValueError(
+            f"{what} must be on the parameter's device, {device_of(array)}, got {device_of(x)}"
+        )
+    return x
 
 
 def _slices(grad: IndexedSlices, param: Array, name: str) -> IndexedSlices:
     what = f"the sparse gradient of {name}"
     if len(param.shape) == 0:
         raise ValueError(f"{what} selects rows, but {name} is 0-d and has none")
-    values = _computable(_like(grad.values, param, f"the values of {what}"), param, what)
+    values = _computable(grad.values, param, f"the values of {what}")
     indices = _indices(grad.indices, values, param, what)
     if len(values.shape) != len(param.shape) or not _fits(values.shape[1:], param.shape[1:]):
         raise ValueError(
@@ -113,10 +173,9 @@ def _slices(grad: IndexedSlices, param: Array, name: str) -> IndexedSlices:
 
 def _indices(indices: Any, values: Array, param: Array, what: str) -> Array:
     xp = array_namespace(param)
-    if not is_array(indices):
-        # An empty list of rows has no integer in it to make an integer array.
-        indices = xp.asarray(indices, dtype=None if indices else xp.int64, device=device_of(param))
-    indices = _like(indices, param, f"the indices of {what}")
+    # An empty list of rows has no integer in it to make an integer array.
+    dtype = None if is_array(indices) or indices else xp.int32
+    indices = like(indices, param, f"the indices of {what}", dtype)
     if dtype_name(indices.dtype) not in ("int32", "int64") or len(indices.shape) != 1:
         raise ValueError(
             f"the indices of {what} must be a 1-d array of int32 or int64, got "
@@ -136,35 +195,26 @@ def _indices(indices: Any, values: Array, param: Array, what: str) -> Array:
     return indices
 
 
-def _like(x: Any, param: Array, what: str) -> Array:
-    """Return `x` if it is of the library and on the device of `param`; convert a list or number."""
+def _computable(x: Any, param: Array, what: str) -> Array:
+    """Return `x` as an array like `param`, in its compute dtype."""
     xp = array_namespace(param)
-    if not is_array(x):
-        if x is None or isinstance(x, str) or not isinstance(x, (int, float, list, tuple)):
-            raise TypeError(f"{what} must be an array or IndexedSlices, got {type(x).__name__}")
-        return xp.asarray(x, dtype=param.dtype, device=device_of(param))
-    if array_namespace(x) is not xp:
-        raise TypeError(
-            f"{what} must be of the parameter's library, {library_name(param)}, "
-            f"got an array of {library_name(x)}; convert it first"
-        )
-    # Sharded JAX arrays may differ here and still add up: its own error is better informed.
-    if not is_jax_array(x) and device_of(x) != device_of(param):
-        raise ValueError(
-            f"{what} must be on the parameter's device, {device_of(param)}, got {device_of(x)}"
-        )
-    return x
-
-
-def _computable(grad: Array, param: Array, what: str) -> Array:
-    """Return `grad` in the compute dtype of `param`."""
-    xp = array_namespace(param)
-    if compute_dtype(grad.dtype, xp) is None:
+    dtype = compute_dtype(param.dtype, xp)
+    x = like(x, param, what, dtype)
+    if compute_dtype(x.dtype, xp) is None:
         raise ValueError(
             f"{what} must have a real floating dtype, expected to be a "
-            f"{dtype_name(param.dtype)}, got {dtype_name(grad.dtype)}"
+            f"{dtype_name(param.dtype)}, got {dtype_name(x.dtype)}"
         )
-    return in_dtype(grad, compute_dtype(param.dtype, xp), xp)
+    return in_dtype(x, dtype, xp)
+
+
+def _is_real(value: Any) -> bool:
+    """Say whether `value` is one real number, and not a truth value."""
+    if getattr(value, "ndim", 0) or isinstance(value, bool):
+        return False
+    if hasattr(value, "dtype"):
+        return dtype_name(value.dtype).startswith(("bfloat", "float", "int", "uint"))
+    return hasattr(value, "__float__")
 
 
 def _fits(row: Iterable[int], into: Iterable[int]) -> bool:

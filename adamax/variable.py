@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from adamax import validation
 from adamax._arrays import (
     Array,
     Namespace,
@@ -16,7 +17,6 @@ from adamax._arrays import (
     dtype_name,
     is_array,
     is_immutable,
-    library_name,
     to_numpy,
     without_graph,
 )
@@ -61,9 +61,11 @@ def reading(reader: Reader) -> Iterator[None]:
 
 
 def _unwrap(x: Any) -> Any:
-    """Return `x` without the variables in it, which may stand in sequences."""
+    """Return `x` without the variables in it, which may stand in sequences and keywords."""
     if isinstance(x, Variable):
         return x.value
+    if type(x) is dict:
+        return {name: _unwrap(part) for name, part in x.items()}
     return type(x)(map(_unwrap, x)) if type(x) in (list, tuple) else x
 
 
@@ -187,27 +189,19 @@ class Variable:
         Raises
         ------
         TypeError
-            If `value` is of another library.
+            If `value` is of another library, or no array and no numbers.
         ValueError
-            If it has another shape.
+            If it has another shape or is on another device.
         RuntimeError
             Inside a loss that is being differentiated, whose variables must not change.
         """
         if _reader.get() is not None:
             raise RuntimeError(f"{self.name} cannot be assigned to inside a loss")
         xp = array_namespace(self._value)
-        value = _unwrap(value)
-        if not is_array(value):
-            value = xp.asarray(value, dtype=self.dtype, device=self.device)
-        elif array_namespace(value) is not xp:
-            raise TypeError(
-                f"{self.name} holds an array of {library_name(self._value)}, "
-                f"got one of {library_name(value)}; convert it first"
-            )
+        what = f"the value of {self.name}"
+        value = without_graph(validation.like(_unwrap(value), self._value, what, self.dtype))
         if tuple(value.shape) != self.shape:
-            raise ValueError(
-                f"{self.name} has the shape {self.shape}, got a value of shape {tuple(value.shape)}"
-            )
+            raise ValueError(f"{what} must have the shape {self.shape}, got {tuple(value.shape)}")
         if is_immutable(self._value):
             self._value = xp.astype(value, self.dtype)
         else:
@@ -227,16 +221,15 @@ class Variable:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         """Convert as the value itself would, which CuPy and other devices refuse."""
         array = self.value.__array__()
-        array = array if dtype is None else array.astype(dtype, copy=False)
-        return array.copy() if copy else array
+        return array_namespace(array).asarray(array, dtype=dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         """Let NumPy's functions compute with the value."""
-        return getattr(ufunc, method)(*map(_unwrap, inputs), **kwargs)
+        return getattr(ufunc, method)(*map(_unwrap, inputs), **_unwrap(kwargs))
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         """Let NumPy's other functions compute with the value."""
-        return func(*map(_unwrap, args), **kwargs)
+        return func(*map(_unwrap, args), **_unwrap(kwargs))
 
     def __array_namespace__(self, api_version: str | None = None) -> Namespace:
         """Return the namespace of the value."""
@@ -244,6 +237,9 @@ class Variable:
 
     def __getitem__(self, key: Any) -> Array:
         return self.value[key]
+
+    def __iter__(self) -> Iterator[Array]:
+        return iter(self.value)  # which knows its end; JAX has no index that is out of range
 
     def __len__(self) -> int:
         return len(self.value)
