@@ -169,20 +169,24 @@ def wait_for(beginning: str, process: "subprocess.Popen[str]") -> None:
     assert any(line.startswith(beginning) for line in process.stdout)
 
 
-def test_default_run_learns_and_is_resumed_exactly(here: Path) -> None:
-    """With its defaults the command reaches a third of the baseline's perplexity.
+def test_default_run_learns() -> None:
+    """With its defaults the command reaches a third of the baseline's held-out perplexity."""
+    whole = command("train")
+    out, err = whole.communicate(timeout=600)
+    assert (whole.returncode, err) == (0, "")
+    ratio = re.search(r"ratio\D+([\d.]+)", out)
+    assert ratio is not None
+    assert float(ratio[1]) <= 1 / 3
 
-    Interrupted by SIGINT at a random step and resumed, it ends with the same bytes.
-    """
-    whole = command("train", "--output", "whole")
+
+def test_interrupted_command_is_resumed_exactly(here: Path) -> None:
+    """Interrupted by SIGINT at a random step and resumed, a run ends with the same bytes."""
+    whole = command("train", "--steps", "200", "--output", "whole")
     out, err = whole.communicate(timeout=300)
     assert (whole.returncode, err) == (0, "")
-    ratio = float(re.search(r"ratio\D+([\d.]+)", out)[1])  # type: ignore[index]
-    assert ratio <= 1 / 3
-
-    parts = command("train", "--output", "parts")
+    parts = command("train", "--steps", "200", "--output", "parts")
     line = int(np.random.default_rng().integers(1, 19))  # unseeded: every moment must do
-    wait_for(f"step {line * 100}/", parts)
+    wait_for(f"step {line * 10}/", parts)
     parts.send_signal(signal.SIGINT)
     out, err = parts.communicate(timeout=300)
     assert (parts.returncode, err) == (130, "")
