@@ -24,6 +24,7 @@ __all__ = [
     "is_writeable",
     "library_name",
     "memory_of",
+    "owner_of",
     "rows_assignable",
     "to_numpy",
     "without_graph",
@@ -101,14 +102,29 @@ def memory_of(x: Array) -> tuple[Any, ...]:
     It is only good while one of them is alive: afterwards the memory may be another array's.
     """
     if compat.is_numpy_array(x):
-        place = (x.__array_interface__["data"][0], x.strides)
+        address, strides = x.__array_interface__["data"][0], x.strides
     elif compat.is_cupy_array(x):
-        place = (x.data.ptr, x.strides)
+        address, strides = x.data.ptr, x.strides
     elif compat.is_torch_array(x):
-        place = (x.data_ptr(), x.stride())
+        address, strides = x.data_ptr(), x.stride()
     else:
-        place = (id(x), ())
-    return (library_name(x), str(device_of(x)), dtype_name(x.dtype), tuple(x.shape), *place)
+        address, strides = id(x), ()
+    # The stride of an axis of length 1 is never taken, and views do not agree on it.
+    steps = tuple(step for step, length in zip(strides, x.shape, strict=False) if length > 1)
+    place = (str(device_of(x)), address, tuple(x.shape), steps)
+    return (library_name(x), dtype_name(x.dtype), *place)
+
+
+def owner_of(x: Array) -> int:
+    """Return a number that is the same for arrays of which one is a view of the other's memory.
+
+    It is only good while they are alive, and for libraries whose arrays can be written to.
+    """
+    if compat.is_torch_array(x):
+        return int(x.untyped_storage().data_ptr())
+    while getattr(x, "base", None) is not None:
+        x = x.base
+    return id(x)
 
 
 def to_numpy(x: Array) -> Any:

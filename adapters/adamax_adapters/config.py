@@ -38,6 +38,8 @@ def arguments(
 
     `lr` is read as `learning_rate`, and wins.
     """
+    if not isinstance(config, Mapping):
+        raise TypeError(f"Expected config to be a dictionary, received: {config!r:.50}")
     read = dict(config)
     if "lr" in read:
         read["learning_rate"] = read.pop("lr")
@@ -87,7 +89,9 @@ def build(
         )
     name = config["class_name"]
     by_name = {cls.__name__.lower(): cls for cls in classes}
-    cls: Any = (custom_objects or {}).get(name) or by_name.get(str(name).lower())
+    cls: Any = None
+    if isinstance(name, str):
+        cls = (custom_objects or {}).get(name) or by_name.get(name.lower())
     if cls is None:
         known = ", ".join(cls.__name__ for cls in classes)
         raise ValueError(
@@ -130,7 +134,7 @@ def read_json(text: str) -> dict[str, Any]:
     """
     try:
         read = json.loads(text, parse_constant=_refuse)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"Improper config: the text is not JSON: {error}") from None
     if not isinstance(read, dict) or not {"class_name", "config"} <= read.keys():
         raise ValueError(
@@ -147,4 +151,4 @@ def read_json(text: str) -> dict[str, Any]:
 
 
 def _refuse(constant: str) -> float:
-    raise ValueError(f"Improper config: expected finite numbers, received: {constant}")
+    raise ValueError(f"{constant} is no JSON number")

@@ -25,7 +25,7 @@ def initial_value(
     Raises
     ------
     ValueError
-        If the initializer is None or a name that is not known.
+        If the initializer is a name that is not known, or no value comes of it.
     """
     if isinstance(initializer, str):
         if initializer.lower() not in ("zeros", "ones"):
@@ -34,13 +34,17 @@ def initial_value(
                 "(shape, dtype=dtype) or a value"
             )
         return getattr(xp, initializer.lower())(shape, dtype=dtype, device=device)
-    if initializer is None:
-        raise ValueError(
-            "Expected an initializer: 'zeros', 'ones', a callable or a value; got None"
-        )
     value = initializer(shape, dtype=dtype) if callable(initializer) else initializer
     if isinstance(value, Variable):
         value = value.value
     if is_array(value) and array_namespace(value) is not xp:
         value = to_numpy(value)
-    return xp.asarray(value, dtype=dtype, device=device, copy=True)
+    try:
+        if value is None:  # which NumPy takes for NaN
+            raise TypeError("None is no number")
+        return xp.asarray(value, dtype=dtype, device=device, copy=True)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "Expected an initializer, 'zeros', 'ones', a callable (shape, dtype=dtype) or a value, "
+            f"received: {initializer!r:.50}: {error}"
+        ) from error

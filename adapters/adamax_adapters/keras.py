@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 from adamax import nesting, validation
-from adamax.clipping import clip_all
 from adamax.rule import coefficients
 from adamax.sparse import Gradient
 from adamax.variable import Variable, auto_name
@@ -21,7 +20,7 @@ from adamax_adapters.hyperparameters import (
     epsilon_or_default,
     rate_at,
 )
-from adamax_adapters.pairs import checked_pairs, complete_pairs
+from adamax_adapters.pairs import complete_pairs, ready_pairs
 from adamax_adapters.slots import Slots
 
 __all__ = ["Adamax"]
@@ -153,11 +152,11 @@ class Adamax:
         Everything is checked before anything is touched. A variable that is given twice takes two
         steps with the same t.
         """
-        pairs = checked_pairs(grads_and_vars, self._slots)
+        pairs = ready_pairs(grads_and_vars, self._slots, self._limits)
         if not pairs:
             return self.iterations
-        gradients = self._clipped(pairs)
-        t = int(self.iterations) + 1
+        gradients, variables = zip(*pairs, strict=True)
+        t = host.step_after(self.iterations)
         c = coefficients(
             t,
             learning_rate=self.current_learning_rate,
@@ -165,7 +164,7 @@ class Adamax:
             beta_2=self.beta_2,
             epsilon=self.epsilon,
         )
-        with self._slots.targets([variable for _, variable in pairs]) as targets:
+        with self._slots.targets(variables) as targets:
             apply_steps(targets, gradients, c)
         return self.iterations.assign(t)
 
@@ -198,16 +197,17 @@ class Adamax:
     def get_gradients(self, loss: Callable[[], Any], params: Any) -> list[Gradient]:
         """Return the flat list of clipped gradients, in the slots' dtype; ValueError on a None."""
         _, pairs = gradient_pairs(loss, params)
-        return self._clipped(checked_pairs(complete_pairs(pairs), self._slots))
+        pairs = ready_pairs(complete_pairs(pairs), self._slots, self._limits)
+        return [grad for grad, _ in pairs]
 
     def get_updates(self, loss: Callable[[], Any], params: Any) -> list[Variable]:
         """Take one step down a loss of which every gradient exists; return ``[iterations]``."""
         _, pairs = gradient_pairs(loss, params)
         return [self.apply_gradients(complete_pairs(pairs))]
 
-    def _clipped(self, pairs: Sequence[tuple[Gradient, Variable]]) -> list[Gradient]:
-        limits = (self.clipnorm, self.clipvalue, self.global_clipnorm)
-        return clip_all([grad for grad, _ in pairs], *limits)
+    @property
+    def _limits(self) -> list[float | None]:
+        return [getattr(self, limit) for limit in CLIPS]
 
     def build(self, var_list: Any) -> None:
         """Make the slots of variables before the first step, such as to `set_weights`."""

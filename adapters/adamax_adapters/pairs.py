@@ -1,20 +1,46 @@
-"""The pairs of gradient and variable that a step is given, checked before anything is touched."""
+"""The pairs of gradient and variable of a step, made ready before anything is touched."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from adamax import validation
-from adamax._arrays import without_graph
+from adamax._arrays import (
+    Array,
+    array_namespace,
+    is_immutable,
+    is_writeable,
+    owner_of,
+    without_graph,
+)
+from adamax.clipping import clip_all
 from adamax.sparse import Gradient, IndexedSlices
 from adamax.variable import Variable
 from adamax_adapters.slots import Slots
 
-__all__ = ["checked_pairs", "complete_pairs"]
+__all__ = ["complete_pairs", "ready_pairs"]
 
 
-def checked_pairs(grads_and_vars: Iterable[Any], slots: Slots) -> list[tuple[Gradient, Variable]]:
-    """Return the pairs that have a gradient: it in the compute dtype, its variable as a Variable.
+def ready_pairs(
+    grads_and_vars: Iterable[Any], slots: Slots, limits: Sequence[float | None]
+) -> list[tuple[Gradient, Variable]]:
+    """Return the pairs that have a gradient: it checked and clipped, its variable as a Variable.
+
+    Parameters
+    ----------
+    grads_and_vars : iterable of (gradient, variable)
+    slots : Slots
+        Those of the optimizer, which knows arrays again; nothing is added.
+    limits : sequence of float or None
+        Of the norm, the elements and the common norm of gradients.
+
+    Returns
+    -------
+    list of (gradient, variable)
+        Gradients in the compute dtype of their variables. They share no memory with any of the
+        variables, one of which may be another's gradient.
 
     Raises
     ------
@@ -28,16 +54,16 @@ def checked_pairs(grads_and_vars: Iterable[Any], slots: Slots) -> list[tuple[Gra
     """
     pairs = _pairs(grads_and_vars)
     holders = slots.holders([variable for _, variable in pairs])
+    given = [(grad, var) for (grad, _), var in zip(pairs, holders, strict=True) if grad is not None]
     missing = [var.name for (grad, _), var in zip(pairs, holders, strict=True) if grad is None]
-    if pairs and len(missing) == len(pairs):
+    if pairs and not given:
         raise ValueError(
             f"No gradients provided for any variable: {missing}; does the loss depend on them?"
         )
-    given = [
-        (_checked(grad, variable), variable)
-        for (grad, _), variable in zip(pairs, holders, strict=True)
-        if grad is not None
-    ]
+    # NumPy alone would warn of a gradient that is too large for its variable, or infinite.
+    with np.errstate(all="ignore"):
+        grads = clip_all([_checked(grad, variable) for grad, variable in given], *limits)
+    variables = [variable for _, variable in given]
     if missing:
         warnings.warn(
             f"Gradients do not exist for variables {missing} when minimizing the loss; they and "
@@ -45,7 +71,13 @@ def checked_pairs(grads_and_vars: Iterable[Any], slots: Slots) -> list[tuple[Gra
             UserWarning,
             stacklevel=3,
         )
-    return given
+    owners = {owner_of(variable.value) for variable in variables}
+
+    def apart(values: Array) -> Array:
+        shared = owner_of(values) in owners
+        return array_namespace(values).asarray(values, copy=True) if shared else values
+
+    return [(_with(apart, grad), var) for grad, var in zip(grads, variables, strict=True)]
 
 
 def complete_pairs(pairs: Sequence[tuple[Any, Any]]) -> Sequence[tuple[Any, Any]]:
@@ -61,12 +93,13 @@ def complete_pairs(pairs: Sequence[tuple[Any, Any]]) -> Sequence[tuple[Any, Any]
 
 def _pairs(grads_and_vars: Iterable[Any]) -> list[tuple[Any, Any]]:
     try:
-        items = list(grads_and_vars)
+        iterator = iter(grads_and_vars)
     except TypeError:
         raise TypeError(
             "grads_and_vars must be an iterable of (gradient, variable) pairs, "
             f"got {type(grads_and_vars).__name__}"
         ) from None
+    items = list(iterator)
     for i, item in enumerate(items):
         if not isinstance(item, Sequence) or isinstance(item, (str, bytes)) or len(item) != 2:
             got = f"{len(item)} items" if isinstance(item, Sequence) else type(item).__name__
@@ -78,16 +111,25 @@ def _pairs(grads_and_vars: Iterable[Any]) -> list[tuple[Any, Any]]:
 
 
 def _checked(grad: Any, variable: Variable) -> Gradient:
-    validation.parameter(variable.value, variable.name)
-    grad = validation.gradient(_plain(grad), variable.value, variable.name)
-    if isinstance(grad, IndexedSlices):
-        if variable.constraint is not None:
-            raise RuntimeError(
-                f"Cannot use a constraint function on a sparse variable: {variable.name} has a "
-                "constraint and its gradient is IndexedSlices"
-            )
-        return grad._replace(values=without_graph(grad.values))
-    return without_graph(grad)
+    value = validation.parameter(variable.value, variable.name)
+    if not (is_immutable(value) or is_writeable(value)):
+        raise TypeError(f"{variable.name} cannot be updated: its array was made read-only")
+    grad = validation.gradient(_plain(grad), value, variable.name)
+    if isinstance(grad, IndexedSlices) and variable.constraint is not None:
+        raise RuntimeError(
+            f"Cannot use a constraint function on a sparse variable: {variable.name} has a "
+            "constraint and its gradient is IndexedSlices"
+        )
+    return _with(without_graph, grad)
+
+
+def _with(change: Callable[[Array], Array], grad: Gradient) -> Gradient:
+    """Return the gradient with its values changed."""
+    return (
+        grad._replace(values=change(grad.values))
+        if isinstance(grad, IndexedSlices)
+        else change(grad)
+    )
 
 
 def _plain(grad: Any) -> Any:

@@ -1,13 +1,15 @@
 """What an optimizer keeps for each variable, and how it finds it again.
 
-A `Variable` is known by its identity, a raw array by the memory it names, so that a fresh view of
-the same parameter finds the same slots. Whatever is known is held on to: neither an identity nor
-an address can come to mean something else while the optimizer lives.
+A raw array is known by the memory it names, so that a fresh view of the same parameter finds the
+same slots, and so is a `Variable` whose array can be written to; another by its identity. Whatever
+is known is held on to: neither an address nor an identity can come to mean something else while
+the optimizer lives.
 """
 
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from functools import cached_property
 from typing import Any, Self, TypeAlias
 
 from adamax._arrays import (
@@ -39,8 +41,16 @@ class _Record:
     """One variable and its slots."""
 
     def __init__(self, variable: Variable) -> None:
-        self.variable = variable
+        self.variable = variable  # the one in use of those that it is known by
+        self.known_by = [variable]
         self.slots: dict[str, Variable] = {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Copy the variable and its slots; the copy also answers to the original variable."""
+        copied = type(self)(deepcopy(self.variable, memo))
+        copied.known_by += self.known_by
+        copied.slots = deepcopy(self.slots, memo)
+        return copied
 
 
 class Slots:
@@ -56,7 +66,13 @@ class Slots:
         self.scope = scope
         self.names: list[str] = []  # in the order they were first asked for
         self._records: list[_Record] = []
-        self._found: dict[Hashable, tuple[_Record, Variable]] = {}
+
+    @cached_property
+    def _found(self) -> dict[Hashable, tuple[_Record, Variable]]:
+        """Records by what their variables are known by, which a copy has to work out anew."""
+        return {
+            _key(known): (record, known) for record in self._records for known in record.known_by
+        }
 
     @property
     def variables(self) -> list[Variable]:
@@ -71,19 +87,25 @@ class Slots:
         TypeError
             If one is neither a Variable nor an array that can be written to.
         """
-        new: dict[Hashable, Variable] = {}
         holders: list[Variable] = []
+        new: dict[Hashable, Variable] = {}
         for one in given:
-            if isinstance(one, Variable):
-                holders.append(one)
-                continue
             key = _key(one)
-            if key in self._found:
-                holders.append(self._found[key][1])
+            if isinstance(one, Variable):
+                holder = new[key] = one
+            elif is_immutable(one) or not is_writeable(one):
+                raise TypeError(
+                    "expected a Variable or a writable array to update, got an array of "
+                    f"{library_name(one)} that cannot be written to; wrap it in Variable"
+                )
+            elif key in self._found:
+                holder = self._found[key][1]
+            elif key in new:
+                holder = new[key]
             else:
-                known = sum(isinstance(variable, _Alias) for variable in self.variables)
-                name = f"array_{known + len(new)}"
-                holders.append(new.setdefault(key, _Alias.of_array(one, name)))
+                number = sum(isinstance(x, _Alias) for x in [*self.variables, *new.values()])
+                holder = new[key] = _Alias.of_array(one, f"array_{number}")
+            holders.append(holder)
         return holders
 
     def build(self, variables: Sequence[Variable]) -> None:
@@ -98,19 +120,20 @@ class Slots:
         before = None if all(map(self._has_moments, variables)) else self._contents()
         try:
             self.build(variables)
-            targets = []
-            for variable in variables:
-                record, _ = self._found[_key(variable)]
-                targets.append((variable, record.slots["m"], record.slots["v"]))
-                # After a deep copy it may be the original that is in use.
-                record.variable = variable
-            yield targets
+            records = [self._found[_key(variable)][0] for variable in variables]
+            yield [
+                (variable, record.slots["m"], record.slots["v"])
+                for variable, record in zip(variables, records, strict=True)
+            ]
         except BaseException:
             if before is not None:
                 self.names, self._records, self._found, slots = before
                 for record, of_record in zip(self._records, slots, strict=True):
                     record.slots = of_record
             raise
+        # After a deep copy it may be the original that is in use.
+        for variable, record in zip(variables, records, strict=True):
+            record.variable = variable
 
     def _has_moments(self, variable: Variable) -> bool:
         key = _key(variable)
@@ -156,7 +179,7 @@ class Slots:
         return record.slots[slot_name]
 
     def __iter__(self) -> Iterator[Variable]:
-        """Yield every slot: all m, all v, then the others in the order of their names."""
+        """Yield every slot: all m, all v, then the others in the order they were first made."""
         for slot_name in sorted(self.names, key=_moments_first):
             for record in self._records:
                 if slot_name in record.slots:
@@ -182,38 +205,18 @@ class Slots:
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_found"}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._found = {_key(record.variable): (record, record.variable) for record in self._records}
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Copy variables and slots; the copy also answers to the original variables."""
-        copied = type(self).__new__(type(self))
-        copied.__setstate__(deepcopy(self.__getstate__(), memo))
-        pairs = zip(self._records, copied._records, strict=True)
-        place = {id(mine): theirs for mine, theirs in pairs}
-        for key, (record, variable) in self._found.items():
-            copied._found[key] = (place[id(record)], variable)
-        return copied
-
 
 def _key(given: Any) -> Hashable:
-    """Return what `given` is known by; TypeError if an optimizer could not update it."""
-    if isinstance(given, _Alias):
-        return memory_of(given.value)
-    if isinstance(given, Variable):
-        return id(given)
-    if not is_array(given):
+    """Return what `given` is known by; TypeError if it is no variable and no array."""
+    array = given._value if isinstance(given, Variable) else given
+    if not is_array(array):
         raise TypeError(
             f"expected a Variable or a writable array to update, got {type(given).__name__}; "
             "wrap it in Variable: Variable(asarray(...))"
         )
-    if is_immutable(given) or not is_writeable(given):
-        raise TypeError(
-            f"expected a Variable or a writable array to update, got an array of "
-            f"{library_name(given)} that cannot be written to; wrap it in Variable"
-        )
-    return memory_of(given)
+    # Immutable arrays may share their memory, and empty ones an address.
+    by_identity = isinstance(given, Variable) and (is_immutable(array) or 0 in given.shape)
+    return id(given) if by_identity and not isinstance(given, _Alias) else memory_of(array)
 
 
 def _moments_first(slot_name: str) -> int:

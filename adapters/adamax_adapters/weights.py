@@ -1,6 +1,7 @@
 """The weights of an optimizer on the host: counted, made, and assigned from lists of arrays."""
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from adamax._arrays import array_namespace, dtype_name, is_array, to_numpy
 from adamax.variable import Variable
 from adamax_adapters.initializers import initial_value
 
-__all__ = ["assign_all", "counter", "new_counter", "new_weight"]
+__all__ = ["assign_all", "counter", "new_counter", "new_weight", "step_after"]
 
 
 def new_counter(name: str) -> Variable:
@@ -36,6 +37,20 @@ def counter(variable: Any, instead_of: Variable | None) -> Variable:
     return variable  # type: ignore[no-any-return]
 
 
+def step_after(iterations: Variable) -> int:
+    """Return the number of the next step, counted from 1.
+
+    ValueError if the counter is below 0, or could not hold the number.
+    """
+    t, most = int(iterations) + 1, np.iinfo(iterations.dtype).max
+    if not 1 <= t <= most:
+        raise ValueError(
+            f"Expected {iterations.name} in [0, {most}), as its dtype is "
+            f"{dtype_name(iterations.dtype)}, received: {t - 1}"
+        )
+    return t
+
+
 def new_weight(
     name: str,
     shape: int | Sequence[int],
@@ -51,11 +66,13 @@ def new_weight(
             "Expected trainable to be False where synchronization is ON_READ: such a variable is "
             "only summed up when it is read"
         )
-    if shape is None:
-        raise ValueError("Expected shape to be an int or a sequence of int, received: None")
-    shape = (int(shape),) if np.ndim(shape) == 0 else tuple(map(int, shape))  # type: ignore[arg-type]
-    if any(length < 0 for length in shape):
-        raise ValueError(f"Expected lengths >= 0 in shape, received: {shape}")
+    lengths = shape if isinstance(shape, Sequence) else [shape]
+    if not all(isinstance(length, Integral) and length >= 0 for length in lengths):
+        raise ValueError(
+            f"Expected the shape of {name} to be an int >= 0 or a sequence of such, "
+            f"received: {shape!r}"
+        )
+    shape = tuple(map(int, lengths))
     xp = array_namespace(np.empty(0))
     value = initial_value(initializer, shape, np.dtype(dtype or "float32"), xp, None)
     if value.shape != shape:
@@ -74,8 +91,8 @@ def assign_all(variables: Sequence[Variable], weights: Sequence[Any], name: str)
     TypeError
         If `weights` has no length, or holds something that is no array.
     ValueError
-        If there are too many or too few, one has another shape, or a finite number would not be
-        finite in the variable's dtype.
+        If there are too many or too few, one has another shape, or does not fit the variable's
+        dtype.
     """
     if not isinstance(weights, Sequence | np.ndarray):
         raise TypeError(f"Expected weights to be a list of arrays, received: {weights!r:.50}")
@@ -91,10 +108,13 @@ def assign_all(variables: Sequence[Variable], weights: Sequence[Any], name: str)
 
 
 def _fitting(value: Any, variable: Variable) -> Any:
-    """Return `value` as a NumPy array in the dtype of `variable`, if nothing is lost by that."""
+    """Return `value` as an array like that of `variable`, if no number is lost by that."""
     if isinstance(value, Variable):
         value = value.value
-    array = to_numpy(value) if is_array(value) else np.asarray(value)
+    try:
+        array = to_numpy(value) if is_array(value) else np.asarray(value)
+    except ValueError as error:  # NumPy's, of lists of several lengths
+        raise ValueError(f"Expected an array for {variable.name}: {error}") from None
     if array.dtype.kind not in "biuf" and dtype_name(array.dtype) != "bfloat16":
         raise TypeError(
             f"Expected an array of real numbers for {variable.name}, received: {value!r:.50}"
@@ -106,9 +126,13 @@ def _fitting(value: Any, variable: Variable) -> Any:
         )
     with np.errstate(all="ignore"):  # told below, with the name
         fitting = array.astype(dtype_name(variable.dtype))
-    if not np.array_equal(np.isfinite(array), np.isfinite(fitting)):
+    if fitting.dtype.kind == "f":
+        kept = np.isfinite(array) == np.isfinite(fitting)
+    else:
+        kept = np.trunc(array) == fitting
+    if not np.all(kept):
         raise ValueError(
             f"the weight provided for {variable.name} does not fit {dtype_name(variable.dtype)}: "
-            "finite numbers would not stay finite"
+            "its numbers would become others, or infinite"
         )
-    return fitting
+    return array_namespace(variable.value).asarray(fitting, device=variable.device)
