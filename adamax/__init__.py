@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from adamax_adapters.config import serialize
     from adamax_adapters.identifiers import deserialize, get
     from adamax_adapters.keras import Adamax
+    from adamax_adapters.manager import CheckpointManager
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Adamax",
     "CheckpointError",
+    "CheckpointManager",
     "IndexedSlices",
     "State",
     "Variable",
@@ -46,6 +48,7 @@ __all__ = [
 _HANDED_ON = {
     "Adamax": "keras",
     "CheckpointError": "checkpoint",
+    "CheckpointManager": "manager",
     "deserialize": "identifiers",
     "get": "identifiers",
     "inspect_checkpoint": "checkpoint",

@@ -1,30 +1,24 @@
 """Optimizer and variables <-> one file on disk: every tensor by name, checked by its hash.
 
-The file is in the safetensors format, with the tensors ``variable/<name>`` and ``<slot>/<name>``,
-and one JSON object of metadata; see `adamax_adapters.tensorfile` for the bytes.
+The file is in the safetensors format; `adamax_adapters.contents` says what is in it, and
+`adamax_adapters.tensorfile` with which bytes.
 """
 
-import hashlib
-import json
 import os
-from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-import adamax
-from adamax import nesting
-from adamax._arrays import array_namespace, compute_dtype, dtype_name, to_numpy
-from adamax.variable import Variable
-from adamax_adapters.config import serialize
-from adamax_adapters.durable import write_whole
+from adamax_adapters.contents import read, write
 from adamax_adapters.keras import Adamax
-from adamax_adapters.slots import MOMENTS
-from adamax_adapters.tensorfile import CheckpointError, Tensor, decode, encode, parsed, tensor
+from adamax_adapters.state import LoadReport, restore, snapshot
+from adamax_adapters.tensorfile import CheckpointError
 
-__all__ = ["CheckpointError", "inspect_checkpoint", "load_checkpoint", "save_checkpoint"]
-
-FORMAT = 1
-"""Version of the metadata; a reader refuses those it does not know."""
+__all__ = [
+    "CheckpointError",
+    "LoadReport",
+    "inspect_checkpoint",
+    "load_checkpoint",
+    "save_checkpoint",
+]
 
 
 def save_checkpoint(path: str | os.PathLike[str], optimizer: Adamax, variables: Any = None) -> None:
@@ -36,15 +30,21 @@ def save_checkpoint(path: str | os.PathLike[str], optimizer: Adamax, variables: 
         Replaced if it is there.
     optimizer : Adamax
     variables : variables, nested in any way, optional
-        Those whose values are saved. Default: all that the optimizer has slots for. The slots are
-        saved in any case.
+        Those whose values are saved. Default: all that the optimizer has slots for. The slots, and
+        what `add_weight` made, are saved in any case.
 
     Raises
     ------
     CheckpointError
-        If two variables have the same name.
+        If two tensors would have the same name, or something cannot be held by such a file.
     OSError
         If the file cannot be written; an old one is left as it was.
+
+    Notes
+    -----
+    Everything is copied before anything is written, and meanwhile the optimizer takes no step:
+    another thread may train on, and one step is saved. An `assign` by another thread does not
+    wait; neither does a step on a stream of a GPU that is not the default one.
 
     Examples
     --------
@@ -57,35 +57,12 @@ def save_checkpoint(path: str | os.PathLike[str], optimizer: Adamax, variables: 
     ...     sorted(inspect_checkpoint(f"{folder}/run.safetensors")["tensors"])
     ['m/w', 'v/w', 'variable/w']
     """
-    with_values = _holders(optimizer, variables)
-    tensors: dict[str, Tensor] = {}
-    described = []
-    for variable in _union(optimizer._slots.variables, with_values):
-        slots = optimizer._slots.of(variable)
-        parts = {"variable": variable} if any(variable is x for x in with_values) else {}
-        parts |= slots
-        for kind, part in parts.items():
-            name = f"{kind}/{variable.name}"
-            if name in tensors:
-                raise CheckpointError(
-                    f"two variables are called {variable.name!r}: give them names of their own, "
-                    "by which they can be found in the file"
-                )
-            tensors[name] = tensor(to_numpy(part.value), dtype_name(part.dtype))
-        described.append({"name": variable.name, "tensors": list(parts)})
-    metadata = {
-        "format": FORMAT,
-        "library": f"adamax {adamax.__version__}",
-        "iterations": int(optimizer.iterations),
-        "optimizer": serialize(optimizer),
-        "variables": described,
-        "sha256": {name: _tensor_digest(part) for name, part in tensors.items()},
-    }
-    metadata["digest"] = _digest(_canonical(metadata))
-    write_whole(path, encode(tensors, _canonical(metadata)))
+    write(path, snapshot(optimizer, variables))
 
 
-def load_checkpoint(path: str | os.PathLike[str], optimizer: Adamax, variables: Any = None) -> None:
+def load_checkpoint(
+    path: str | os.PathLike[str], optimizer: Adamax, variables: Any = None, *, strict: bool = True
+) -> LoadReport:
     """Assign variables, slots and iterations from a file: all of them, or nothing.
 
     Hyperparameters stay as they are; ``inspect_checkpoint(path)["optimizer"]`` is what
@@ -97,38 +74,26 @@ def load_checkpoint(path: str | os.PathLike[str], optimizer: Adamax, variables: 
     optimizer : Adamax
         Slots that it does not have yet are made.
     variables : variables, nested in any way, optional
-        Those to assign to, beside those that the optimizer has slots for. They are found by name;
-        arrays without one by their order.
+        Those whose values are assigned. Default: all that the optimizer has slots for. They are
+        found by name; arrays without one by their order.
+    strict : bool
+        Whether the file must hold exactly what `save_checkpoint` would write with the same
+        arguments, in the same shapes and dtypes. If not, what they have in common is assigned.
+
+    Returns
+    -------
+    LoadReport
+        `missing`, `unexpected` and `misfits`: the names that were left out; none if `strict`.
 
     Raises
     ------
     CheckpointError
-        If the file is damaged, or does not hold exactly these variables in their shapes and
-        dtypes; all faults are listed.
+        If the file is damaged, if two tensors would have the same name, or, if `strict`, because
+        of anything that would be reported; the message lists all of it.
     OSError
         If the file cannot be read.
     """
-    tensors, metadata = _read(path)
-    holders = _union(optimizer._slots.variables, _holders(optimizer, variables))
-    held = {entry["name"]: entry["tensors"] for entry in metadata["variables"]}
-    names = [variable.name for variable in holders]
-    faults = [f"two variables are called {name!r}" for name in names if names.count(name) > 1]
-    faults += [f"missing in the file: {name!r}" for name in names if name not in held]
-    faults += [f"not among the variables: {name!r}" for name in held if name not in names]
-    found = [variable for variable in holders if variable.name in held]
-    for variable in found:
-        faults += _faults(variable, held[variable.name], optimizer, tensors)
-    if faults:
-        hint = "" if holders else "; the optimizer has not seen a variable yet: pass variables"
-        raise CheckpointError(f"{os.fspath(path)} does not fit: {'; '.join(faults)}{hint}")
-    for variable in found:
-        for kind in held[variable.name]:
-            value = _array_like(variable, tensors[f"{kind}/{variable.name}"])
-            if kind == "variable":
-                variable.assign(value)
-            else:
-                optimizer.add_slot(variable, kind, value).assign(value)
-    optimizer.iterations.assign(metadata["iterations"])
+    return restore(path, read(path), optimizer, variables, strict=strict)
 
 
 def inspect_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -138,111 +103,29 @@ def inspect_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     -------
     dict
         `format`, `library`, `iterations`, `optimizer` (as `adamax.serialize` returns it),
-        `variables` (names in order) and `tensors` (name to dtype, shape and sha256).
+        `variables` and `weights` (names in order) and `tensors` (name to dtype, shape and sha256).
 
     Raises
     ------
     CheckpointError
         If the file is damaged or no checkpoint.
+    OSError
+        If it cannot be read.
     """
-    tensors, metadata = _read(path)
-    digests = metadata.pop("sha256")
-    metadata["variables"] = [entry["name"] for entry in metadata["variables"]]
-    metadata["tensors"] = {
-        name: {"dtype": part.dtype, "shape": part.stored.shape, "sha256": digests[name]}
-        for name, part in tensors.items()
+    contents = read(path)
+    return {
+        "format": contents.format,
+        "library": contents.library,
+        "iterations": contents.iterations,
+        "optimizer": contents.optimizer,
+        "variables": [entry.name for entry in contents.variables],
+        "weights": contents.weights,
+        "tensors": {
+            name: {
+                "dtype": contents.tensors[name].dtype,
+                "shape": contents.tensors[name].shape,
+                "sha256": contents.sha256[name],
+            }
+            for name in contents.names()
+        },
     }
-    return metadata
-
-
-def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors and the metadata of a file, after everything has been checked."""
-    data = Path(path).read_bytes()
-    try:
-        tensors, text = decode(data)
-        metadata = _checked_metadata(text)
-        listed = [
-            (entry["name"], kind) for entry in metadata["variables"] for kind in entry["tensors"]
-        ]
-        names = [f"{kind}/{name}" for name, kind in listed]
-        if not sorted(names) == sorted(tensors) == sorted(metadata["sha256"]):
-            raise CheckpointError("the tensors are not those that its metadata lists")
-        for name, part in tensors.items():
-            if _tensor_digest(part) != metadata["sha256"][name]:
-                raise CheckpointError(f"{name!r} is not what was written: its sha256 differs")
-    except CheckpointError as error:
-        raise CheckpointError(f"{os.fspath(path)} is damaged or no checkpoint: {error}") from None
-    return tensors, metadata
-
-
-def _checked_metadata(text: str) -> dict[str, Any]:
-    metadata = parsed(text, "metadata")
-    version = metadata.get("format")
-    if version != FORMAT:
-        raise CheckpointError(
-            f"expected format {FORMAT}, got {version!r}: was it written by a later adamax?"
-        )
-    digest = metadata.pop("digest", None)
-    # The digest vouches for everything below it: only a writer of checkpoints could have made it.
-    if digest != _digest(_canonical(metadata)):
-        raise CheckpointError("the metadata is not what was written: its sha256 differs")
-    return metadata
-
-
-def _faults(
-    variable: Variable, kinds: list[str], optimizer: Adamax, tensors: Mapping[str, Tensor]
-) -> Iterator[str]:
-    """Yield what keeps the tensors of one variable from being assigned."""
-    slots = optimizer._slots.of(variable)
-    for kind in slots.keys() - set(kinds):
-        yield f"missing in the file: {f'{kind}/{variable.name}'!r}"
-    moment = dtype_name(compute_dtype(variable.dtype, array_namespace(variable.value)))
-    for kind in kinds:
-        name = f"{kind}/{variable.name}"
-        like = variable if kind == "variable" else slots.get(kind)
-        if like is not None:
-            expected = (like.shape, dtype_name(like.dtype))
-        elif kind in MOMENTS:
-            expected = (variable.shape, moment)
-        else:
-            continue
-        got = (tuple(tensors[name].stored.shape), tensors[name].dtype)
-        if got != expected:
-            yield f"{name!r} must be {_words(*expected)}, is {_words(*got)}"
-
-
-def _words(shape: tuple[int, ...], dtype: str) -> str:
-    return f"{dtype} of shape {shape}"
-
-
-def _holders(optimizer: Adamax, variables: Any) -> list[Variable]:
-    if variables is None:
-        return optimizer._slots.variables
-    return optimizer._slots.holders([x for _, x in nesting.leaves(variables, "variables")])
-
-
-def _union(first: list[Variable], second: list[Variable]) -> list[Variable]:
-    return list({id(variable): variable for variable in [*first, *second]}.values())
-
-
-def _array_like(variable: Variable, part: Tensor) -> Any:
-    """Return a tensor of the file as an array of the library and on the device of `variable`."""
-    array = part.array()
-    xp = array_namespace(variable.value)
-    return xp.asarray(array.astype(array.dtype.newbyteorder("=")), device=variable.device)
-
-
-def _canonical(metadata: dict[str, Any]) -> str:
-    """Return JSON that is the same whenever the content is."""
-    return json.dumps(metadata, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _digest(text: str, data: Any = b"") -> str:
-    digest = hashlib.sha256(text.encode())
-    digest.update(data)
-    return digest.hexdigest()
-
-
-def _tensor_digest(part: Tensor) -> str:
-    """Return the sha256 of dtype, shape and elements together."""
-    return _digest(f"{part.dtype}{part.stored.shape}", part.stored.tobytes())

@@ -105,6 +105,7 @@ class Adamax:
         self._name = name or auto_name("adamax")
         self._slots = Slots(self._name)
         self._iterations: Variable | None = None
+        self._added: list[Variable] = []
 
     @property
     def current_learning_rate(self) -> float:
@@ -166,7 +167,7 @@ class Adamax:
         )
         with self._slots.targets(variables) as targets:
             apply_steps(targets, gradients, c)
-        return self.iterations.assign(t)
+            return self.iterations.assign(t)
 
     def minimize(
         self,
@@ -211,8 +212,7 @@ class Adamax:
 
     def build(self, var_list: Any) -> None:
         """Make the slots of variables before the first step, such as to `set_weights`."""
-        given = [variable for _, variable in nesting.leaves(var_list, "var_list")]
-        variables = self._slots.holders(given)
+        variables = self._slots.holders([x for _, x in nesting.leaves(var_list, "var_list")])
         for variable in variables:
             validation.parameter(variable.value, variable.name)
         self._slots.build(variables)
@@ -243,13 +243,14 @@ class Adamax:
         synchronization: str = "auto",
         aggregation: str = "none",
     ) -> Variable:
-        """Return a new NumPy variable for the caller's own use; it is not one of `weights`.
+        """Return a new NumPy variable that checkpoints save and `weights` does not list.
 
-        `dtype` is float32 unless given, `initializer` as in `add_slot`. `trainable` is True unless
-        given or `synchronization` is ``'on_read'``; that and `aggregation` speak of copies on
-        several devices in the reference, and there is one copy here.
+        `dtype` is float32 unless given, `initializer` as in `add_slot`, `trainable` True unless
+        `synchronization`, which like `aggregation` has no other effect, is ``'on_read'``.
         """
-        return host.new_weight(name, shape, dtype, initializer, trainable, synchronization)
+        weight = host.new_weight(name, shape, dtype, initializer, trainable, synchronization)
+        self._added.append(weight)
+        return weight
 
     @property
     def weights(self) -> list[Variable]:

@@ -7,9 +7,10 @@ the optimizer lives.
 """
 
 from collections.abc import Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from functools import cached_property
+from threading import RLock
 from typing import Any, Self, TypeAlias
 
 from adamax._arrays import (
@@ -66,6 +67,7 @@ class Slots:
         self.scope = scope
         self.names: list[str] = []  # in the order they were first asked for
         self._records: list[_Record] = []
+        self.lock = RLock()  # whoever holds it sees all variables and slots at the same step
 
     @cached_property
     def _found(self) -> dict[Hashable, tuple[_Record, Variable]]:
@@ -117,31 +119,34 @@ class Slots:
     @contextmanager
     def targets(self, variables: Sequence[Variable]) -> Iterator[list[Target]]:
         """Give every variable with its moments to the block; those made go again if it fails."""
-        before = None if all(map(self._has_moments, variables)) else self._contents()
-        try:
+        known = all(map(self._has_moments, variables))
+        with self.lock, nullcontext() if known else self.undone_on_error():
             self.build(variables)
             records = [self._found[_key(variable)][0] for variable in variables]
             yield [
                 (variable, record.slots["m"], record.slots["v"])
                 for variable, record in zip(variables, records, strict=True)
             ]
-        except BaseException:
-            if before is not None:
-                self.names, self._records, self._found, slots = before
-                for record, of_record in zip(self._records, slots, strict=True):
-                    record.slots = of_record
-            raise
-        # After a deep copy it may be the original that is in use.
-        for variable, record in zip(variables, records, strict=True):
-            record.variable = variable
+            # After a deep copy it may be the original that is in use.
+            for variable, record in zip(variables, records, strict=True):
+                record.variable = variable
 
     def _has_moments(self, variable: Variable) -> bool:
         key = _key(variable)
         return key in self._found and self._found[key][0].slots.keys() >= set(MOMENTS)
 
-    def _contents(self) -> tuple[Any, ...]:
-        of_records = [dict(record.slots) for record in self._records]
-        return list(self.names), list(self._records), dict(self._found), of_records
+    @contextmanager
+    def undone_on_error(self) -> Iterator[None]:
+        """Let the slots that the block makes go again if it fails."""
+        before = list(self.names), list(self._records), dict(self._found)
+        slots = [dict(record.slots) for record in self._records]
+        try:
+            yield
+        except BaseException:
+            self.names, self._records, self._found = before
+            for record, of_record in zip(self._records, slots, strict=True):
+                record.slots = of_record
+            raise
 
     def add(self, variable: Variable, slot_name: str, initializer: Any = "zeros") -> Variable:
         """Return a slot of `variable`; make it where there is none."""
@@ -203,7 +208,10 @@ class Slots:
         return Variable(value, name=name, trainable=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_found"}
+        return {k: value for k, value in self.__dict__.items() if k not in ("_found", "lock")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, lock=RLock())
 
 
 def _key(given: Any) -> Hashable:

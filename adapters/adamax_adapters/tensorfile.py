@@ -2,17 +2,20 @@
 
 The layout: the length of the header as 8 little-endian bytes; the header, JSON padded with spaces
 to a multiple of 8; the elements of all arrays, C order, little-endian, without gaps. Equal content
-gives equal bytes.
+gives equal bytes, and a reader takes no others.
 """
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 
-__all__ = ["CheckpointError", "Tensor", "decode", "encode", "parsed", "tensor"]
+from adamax_adapters.canonical import has_form
+
+__all__ = ["CheckpointError", "Tensor", "decode", "encode", "tensor"]
 
 DTYPES = {
     "float64": ("F64", "<f8"),
@@ -29,13 +32,20 @@ DTYPES = {
     "uint8": ("U8", "|u1"),
     "bool": ("BOOL", "|b1"),
 }
+"""Names of dtypes, as the format codes them and as NumPy stores their elements."""
+
 NAMES = {code: name for name, (code, _) in DTYPES.items()}
-MAX_HEADER = 100_000_000  # bytes, the limit of the format
+METADATA = {"adamax": str}
+ENTRY = {"dtype": str, "shape": [int], "data_offsets": [int]}
+MAX_HEADER = 32 * 2**20  # bytes; parsing takes up to 30 times the memory of the text
 MAX_DIMENSIONS = 64  # the limit of NumPy
+
+Described: TypeAlias = Mapping[str, tuple[str, tuple[int, ...]]]
+"""Dtypes and shapes of arrays, by name."""
 
 
 class CheckpointError(ValueError):
-    """A checkpoint cannot be trusted, or does not fit what it is loaded into."""
+    """A checkpoint cannot be made, be trusted, or be fitted to what it is loaded into."""
 
 
 class Tensor(NamedTuple):
@@ -44,123 +54,141 @@ class Tensor(NamedTuple):
     dtype: str
     stored: Any
 
+    @property
+    def code(self) -> str:
+        """What the format calls the dtype."""
+        return DTYPES[self.dtype][0]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        return tuple(self.stored.shape)
+
     def array(self) -> Any:
         """Return the elements as NumPy numbers; bfloat16 as float32, which holds them exactly."""
         if self.dtype == "bfloat16":
             return (self.stored.astype("<u4") << 16).view("<f4")
         return self.stored
 
+    def data(self) -> Any:
+        """Return the elements as bytes; their memory is shared."""
+        return self.stored.reshape(-1).view(np.uint8).data
 
-def tensor(array: Any, dtype: str) -> Tensor:
-    """Return a NumPy array as it stands in a file, as `dtype`."""
+
+def tensor(name: str, array: Any, dtype: str) -> Tensor:
+    """Return a NumPy array as it stands in a file, as `dtype`; `name` is for the error."""
     if dtype not in DTYPES:
-        raise CheckpointError(f"a checkpoint cannot hold an array of the dtype {dtype}")
+        raise CheckpointError(f"a checkpoint cannot hold {name!r}, which has the dtype {dtype}")
     if dtype == "bfloat16":
         array = np.asarray(array, "<f4", order="C").view("<u4") >> 16
     return Tensor(dtype, np.asarray(array, DTYPES[dtype][1], order="C"))
 
 
-def encode(tensors: Mapping[str, Tensor], metadata: str) -> Iterator[bytes]:
-    """Yield the bytes of a file, piece by piece."""
-    # The largest elements first: so every array is aligned.
-    order = sorted(tensors, key=lambda name: (-tensors[name].stored.itemsize, name))
-    header: dict[str, Any] = {"__metadata__": {"adamax": metadata}}
-    end = 0
-    for name in order:
-        dtype, stored = tensors[name]
-        start, end = end, end + stored.nbytes
-        header[name] = {
-            "dtype": DTYPES[dtype][0],
-            "shape": list(stored.shape),
-            "data_offsets": [start, end],
-        }
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    yield len(text).to_bytes(8, "little") + text
-    for name in order:
-        yield tensors[name].stored.tobytes()
-
-
-def decode(data: bytes) -> tuple[dict[str, Tensor], str]:
-    """Return the tensors and the metadata of a file; the tensors share the memory of `data`.
+def encode(tensors: Mapping[str, Tensor], metadata: str) -> Iterator[Any]:
+    """Yield the bytes of a file, piece by piece.
 
     Raises
     ------
     CheckpointError
-        If `data` is not exactly what `encode` could have written.
+        If a name is no Unicode text, or all of them together are too long.
     """
-    size = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or size > min(MAX_HEADER, len(data) - 8):
-        raise CheckpointError(f"the file is cut short or no checkpoint: {len(data)} bytes")
-    header = parsed(data[8 : 8 + size], "header")
-    metadata = header.pop("__metadata__", None)
-    if not isinstance(metadata, dict) or not isinstance(metadata.get("adamax"), str):
-        raise CheckpointError("the header has no adamax metadata: was it written by adamax?")
-    body = memoryview(data)[8 + size :]
+    described = {name: (part.dtype, part.shape) for name, part in tensors.items()}
+    yield _head(described, metadata)
+    for name in _order(described):
+        yield tensors[name].data()
+
+
+def decode(file: BinaryIO) -> tuple[dict[str, Tensor], str]:
+    """Return the tensors and the metadata of a file.
+
+    Memory for the elements is taken after the header has been found to fit the file.
+
+    Raises
+    ------
+    CheckpointError
+        If the bytes are not exactly what `encode` could have written.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    length = file.read(8)
+    start = 8 + int.from_bytes(length, "little")
+    if size < 8 or start > min(size, 8 + MAX_HEADER):
+        raise CheckpointError(f"it is cut short or no checkpoint: {size} bytes")
+    header = file.read(start - 8)
+    described, metadata = _parsed(header)
+    if _head(described, metadata) != length + header:
+        raise CheckpointError("its header is not as adamax writes it")
+    end = sum(_nbytes(*described[name]) for name in described)
+    if end != size - start:
+        raise CheckpointError(f"its header describes {end} bytes of arrays, found {size - start}")
+    body = np.empty(end, np.uint8)
+    if file.readinto(body.data) != end:  # type: ignore[attr-defined]
+        raise CheckpointError("it has become shorter while it was read")
+    return dict(_views(described, body)), metadata
+
+
+def _head(described: Described, metadata: str) -> bytes:
+    """Return everything that comes before the elements."""
+    header: dict[str, Any] = {"__metadata__": {"adamax": metadata}}
     end = 0
-    tensors = {}
-    for name, entry in sorted(header.items(), key=_start):
-        stored = _stored(name, entry, end, body)
-        tensors[name] = Tensor(NAMES[entry["dtype"]], stored)
-        end = entry["data_offsets"][1]
-    if end != len(body):
-        raise CheckpointError(f"the header describes {end} bytes of arrays, found {len(body)}")
-    return tensors, metadata["adamax"]
-
-
-def _stored(name: str, entry: Any, start: int, body: memoryview) -> Any:
-    """Return one array, if its entry is sound and it begins at `start`, where the last ended."""
-    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        raise CheckpointError(f"the entry of {name!r} in the header is malformed")
-    shape, offsets = entry["shape"], entry["data_offsets"]
-    if entry["dtype"] not in NAMES or not _lengths(shape) or not _lengths(offsets):
-        raise CheckpointError(f"the dtype, shape or offsets of {name!r} are malformed")
-    dtype = np.dtype(DTYPES[NAMES[entry["dtype"]]][1])
-    end = start + math.prod(shape) * dtype.itemsize
-    if offsets != [start, end] or end > len(body):
+    for name in _order(described):
+        if name.encode(errors="replace").decode() != name:
+            raise CheckpointError(f"{name!a} is no Unicode text, which names in a file must be")
+        dtype, shape = described[name]
+        start, end = end, end + _nbytes(dtype, shape)
+        header[name] = {"dtype": DTYPES[dtype][0], "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    if len(text) > MAX_HEADER:
         raise CheckpointError(
-            f"{name!r} must be at [{start}, {end}) of {len(body)} bytes, the header says {offsets}"
+            f"the header of {len(described)} arrays would take {len(text)} bytes, more than "
+            f"{MAX_HEADER}"
         )
-    try:
-        return np.frombuffer(body[start:end], dtype).reshape(shape)
-    except ValueError as error:
-        raise CheckpointError(f"{name!r} has an impossible shape, {shape}: {error}") from None
+    return len(text).to_bytes(8, "little") + text
 
 
-def parsed(text: bytes | str, what: str) -> dict[str, Any]:
-    """Return a JSON object in which no name stands twice; CheckpointError if it is none."""
+def _order(described: Described) -> list[str]:
+    """Return the names as they follow in the file: by size of element, so that all are aligned."""
+    return sorted(described, key=lambda name: (-_dtype(described[name][0]).itemsize, name))
+
+
+def _dtype(name: str) -> Any:
+    return np.dtype(DTYPES[name][1])
+
+
+def _nbytes(dtype: str, shape: tuple[int, ...]) -> int:
+    return math.prod(shape) * int(_dtype(dtype).itemsize)
+
+
+def _parsed(header: bytes) -> tuple[Described, str]:
+    """Return dtypes, shapes and metadata of a header: what `_head` makes a header of."""
     try:
-        text = text.decode() if isinstance(text, bytes) else text
-        read = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
-    except CheckpointError:
-        raise
+        read = json.loads(header)
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"the {what} is not JSON: {error}") from None
-    if not isinstance(read, dict):
-        raise CheckpointError(f"the {what} must be a JSON object, got {type(read).__name__}")
-    return read
+        raise CheckpointError(f"its header is not JSON: {error}") from None
+    entries: dict[str, Any] = read if isinstance(read, dict) else {}
+    metadata = entries.pop("__metadata__", None)
+    if not has_form(metadata, METADATA):
+        raise CheckpointError("its header has no adamax metadata: was it written by adamax?")
+    described = {}
+    for name, entry in entries.items():
+        if not (has_form(entry, ENTRY) and entry["dtype"] in NAMES and _is_shape(entry["shape"])):
+            raise CheckpointError(f"the entry of {name!r} in its header is malformed")
+        described[name] = NAMES[entry["dtype"]], tuple(entry["shape"])
+    return described, str(metadata["adamax"])
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    read = dict(pairs)
-    if len(read) != len(pairs):
-        raise CheckpointError("a name stands twice in a JSON object")
-    return read
+def _is_shape(lengths: list[int]) -> bool:
+    return len(lengths) <= MAX_DIMENSIONS and all(0 <= length < 2**63 for length in lengths)
 
 
-def _no_number(constant: str) -> float:
-    raise CheckpointError(f"{constant} is no JSON number")
-
-
-def _start(item: tuple[str, Any]) -> tuple[int, ...]:
-    """Sort by place in the file; malformed entries anywhere, as they are refused later."""
-    offsets: Any = item[1].get("data_offsets") if isinstance(item[1], dict) else None
-    return tuple(offsets) if _lengths(offsets) else ()
-
-
-def _lengths(values: Any) -> bool:
-    return (
-        isinstance(values, list)
-        and len(values) <= MAX_DIMENSIONS
-        and all(type(value) is int and 0 <= value < 2**63 for value in values)
-    )
+def _views(described: Described, body: Any) -> Iterator[tuple[str, Tensor]]:
+    """Yield the arrays by name; they share the memory of `body`."""
+    end = 0
+    for name in _order(described):
+        dtype, shape = described[name]
+        start, end = end, end + _nbytes(dtype, shape)
+        try:
+            yield name, Tensor(dtype, body[start:end].view(_dtype(dtype)).reshape(shape))
+        except ValueError as error:  # no bytes, and lengths that multiply to too many
+            raise CheckpointError(f"{name!r} has an impossible shape, {shape}: {error}") from None

@@ -1,0 +1,163 @@
+"""What a checkpoint holds, and how that stands in its file: tensors, metadata and their hashes."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import adamax
+from adamax_adapters.canonical import canonical, has_form, read_canonical
+from adamax_adapters.durable import write_whole
+from adamax_adapters.tensorfile import CheckpointError, Tensor, decode, encode
+
+__all__ = ["Contents", "Description", "damaged", "examine", "read", "write"]
+
+FORMAT = 1
+"""Version of the metadata; a reader refuses those it does not know."""
+
+FORM = {
+    "digest": str,
+    "format": int,
+    "iterations": int,
+    "library": str,
+    "optimizer": {"class_name": str, "config": dict},
+    "sha256": dict,
+    "variables": [{"name": str, "dtype": str, "shape": [int], "tensors": [str]}],
+    "weights": [str],
+}
+"""How the metadata is built."""
+
+
+class Description(NamedTuple):
+    """One variable; `tensors` says what the file holds of it: 'variable' and names of slots."""
+
+    name: str
+    dtype: str
+    shape: list[int]
+    tensors: list[str]
+
+
+class Contents(NamedTuple):
+    """Everything that is in a checkpoint."""
+
+    iterations: int
+    optimizer: Mapping[str, Any]  # as `serialize` returns it
+    variables: list[Description]
+    weights: list[str]  # names of what `add_weight` made
+    tensors: Mapping[str, Tensor]  # variable/<name>, <slot>/<name> and weight/<name>
+    sha256: Mapping[str, str] = {}  # of the tensors, as the file lists them
+    format: int = FORMAT
+    library: str = f"adamax {adamax.__version__}"
+
+    def names(self) -> list[str]:
+        """Return the names that the tensors must have, in the order of their variables."""
+        named = [f"{kind}/{entry.name}" for entry in self.variables for kind in entry.tensors]
+        return named + [f"weight/{name}" for name in self.weights]
+
+
+def write(path: str | os.PathLike[str], contents: Contents) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Raises
+    ------
+    CheckpointError
+        If the configuration of the optimizer is more than JSON can hold, or a name is no text.
+    OSError
+        If the file cannot be written; an old one is left as it was.
+    """
+    metadata = contents._replace(sha256=_digests(contents.tensors))._asdict()
+    metadata["variables"] = [entry._asdict() for entry in contents.variables]
+    del metadata["tensors"]
+    try:
+        metadata["digest"] = _sha256(canonical(metadata))
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"the optimizer's configuration is not plain JSON: {error}") from None
+    write_whole(path, encode(contents.tensors, canonical(metadata)))
+
+
+def read(path: str | os.PathLike[str]) -> Contents:
+    """Return what a file holds, after everything in it has been checked.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged or no checkpoint.
+    OSError
+        If it cannot be read.
+    """
+    contents = examine(path)
+    names = damaged(contents)
+    if names:
+        raise CheckpointError(
+            f"{os.fspath(path)} is damaged: the sha256 is not that of what was written, of "
+            + ", ".join(map(repr, names))
+        )
+    return contents
+
+
+def examine(path: str | os.PathLike[str]) -> Contents:
+    """Return what a file holds, after everything but the elements of its tensors has been checked.
+
+    Raises
+    ------
+    CheckpointError, OSError
+        As `read` does.
+    """
+    try:
+        with open(path, "rb") as file:
+            tensors, text = decode(file)
+        metadata = _metadata(text)
+        described = [Description(**entry) for entry in metadata.pop("variables")]
+        contents = Contents(tensors=tensors, variables=described, **metadata)
+        if not sorted(contents.names()) == sorted(tensors) == sorted(contents.sha256):
+            raise CheckpointError("the tensors are not those that its metadata lists")
+    except CheckpointError as error:
+        raise CheckpointError(f"{os.fspath(path)} is damaged or no checkpoint: {error}") from None
+    return contents
+
+
+def damaged(contents: Contents) -> list[str]:
+    """Return the names of the tensors that are not what was written."""
+    found = _digests(contents.tensors)
+    return [name for name in contents.names() if contents.sha256[name] != found[name]]
+
+
+def _metadata(text: str) -> dict[str, Any]:
+    """Return the metadata, if it is what `write` wrote and of a version that is known here."""
+    try:
+        read = read_canonical(text)
+    except ValueError as error:
+        raise CheckpointError(f"its metadata is not JSON as adamax writes it: {error}") from None
+    metadata: dict[str, Any] = read if isinstance(read, dict) else {}
+    version = metadata.get("format")
+    if type(version) is not int or version != FORMAT:
+        raise CheckpointError(
+            f"expected format {FORMAT}, got {version!r}: was it written by a later adamax?"
+        )
+    if not has_form(metadata, FORM) or not 0 <= metadata["iterations"] < 2**63:
+        raise CheckpointError("its metadata lacks something, or holds something of another kind")
+    digest = metadata.pop("digest")
+    if digest != _sha256(canonical(metadata)):
+        raise CheckpointError("its metadata is not what was written, as the sha256 differs")
+    return metadata
+
+
+def _digests(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return the sha256 of each tensor: of its dtype, shape and elements together."""
+    try:
+        with ThreadPoolExecutor() as pool:  # hashlib lets other threads run
+            found = list(pool.map(_tensor_digest, tensors.values()))
+    except RuntimeError:  # a process that is about to end starts no threads
+        found = list(map(_tensor_digest, tensors.values()))
+    return dict(zip(tensors, found, strict=True))
+
+
+def _tensor_digest(part: Tensor) -> str:
+    return _sha256(f"{part.code}{canonical(part.shape)}", part.data())
+
+
+def _sha256(text: str, data: Any = b"") -> str:
+    digest = hashlib.sha256(text.encode())
+    digest.update(data)
+    return digest.hexdigest()

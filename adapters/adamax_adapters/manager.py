@@ -1,0 +1,187 @@
+"""The checkpoints of one run in one folder: the last few kept, the newest sound one found."""
+
+import os
+import re
+import weakref
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from adamax_adapters.contents import read, write
+from adamax_adapters.durable import make_folder, temporary_of
+from adamax_adapters.keras import Adamax
+from adamax_adapters.locking import lock_file
+from adamax_adapters.state import restore, snapshot
+from adamax_adapters.tensorfile import CheckpointError
+
+__all__ = ["CheckpointManager", "Restored"]
+
+NAME = re.compile(r"step-(\d{10,})\.safetensors")
+
+
+class Restored(NamedTuple):
+    """What `CheckpointManager.restore_latest` did."""
+
+    path: Path
+    step: int
+    refused: dict[Path, str]  # newer files that could not be trusted, and why
+
+
+class CheckpointManager:
+    """Saves checkpoints of one run into a folder, and restores the newest that can be trusted.
+
+    Parameters
+    ----------
+    directory : path
+        Made at the first `save`. The files in it are called ``step-0000001000.safetensors``.
+    keep : int
+        How many of them to keep, at least 1; older ones are removed.
+
+    Notes
+    -----
+    From its first `save` until `close`, the end of a ``with`` block or the end of the process,
+    however that comes, no other manager can save into the folder.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile
+    >>> from adamax import Adamax, Variable
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> w, opt = Variable(np.ones(3), name="w"), Adamax()
+    >>> with CheckpointManager(folder.name, keep=2) as manager:
+    ...     for _ in range(5):
+    ...         _ = opt.apply_gradients([(np.ones(3), w)])
+    ...         _ = manager.save(opt)
+    >>> [path.name for path in manager.checkpoints().values()]
+    ['step-0000000004.safetensors', 'step-0000000005.safetensors']
+    >>> CheckpointManager(folder.name).restore_latest(Adamax(), [w]).step
+    5
+    >>> folder.cleanup()
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], keep: int = 3) -> None:
+        if type(keep) is not int or keep < 1:
+            raise ValueError(f"Expected keep to be an int >= 1, received: {keep!r}")
+        self.directory = Path(directory)
+        self.keep = keep
+        self._refused: set[Path] = set()
+        self._lock: weakref.finalize[Any, Any] | None = None
+
+    def save(self, optimizer: Adamax, variables: Any = None) -> Path:
+        """Write a checkpoint, named after its step, and remove those that are no longer kept.
+
+        Parameters are those of `adamax.save_checkpoint`.
+
+        Returns
+        -------
+        Path
+            The file; it is on disk, and will be after a crash.
+
+        Raises
+        ------
+        CheckpointError
+            If another manager saves into the folder; if the folder holds a checkpoint of a later
+            step, which is another run's or has not been restored; or as `save_checkpoint` does.
+        OSError
+            If the file cannot be written; the others are still there.
+        """
+        contents = snapshot(optimizer, variables)
+        self._own()
+        step, path = contents.iterations, self.directory / _name(contents.iterations)
+        sound = {at: file for at, file in self.checkpoints().items() if file not in self._refused}
+        later = [file for at, file in sound.items() if at > step]
+        if later:
+            raise CheckpointError(
+                f"{self.directory} holds {later[-1].name}, of a later step than {step}: "
+                "go on from it by restore_latest, or use another folder"
+            )
+        write(path, contents)
+        kept = [file for at, file in self.checkpoints().items() if at <= step]
+        for file in kept[: -self.keep]:
+            file.unlink(missing_ok=True)
+        return path
+
+    def restore_latest(self, optimizer: Adamax, variables: Any = None) -> Restored | None:
+        """Load the newest checkpoint that can be trusted.
+
+        Parameters are those of `adamax.load_checkpoint`.
+
+        Returns
+        -------
+        Restored or None
+            Which file it was, and which newer ones were refused and why; None if the folder holds
+            no checkpoint.
+
+        Raises
+        ------
+        CheckpointError
+            If it holds some and none can be trusted, or if the newest sound one does not fit.
+        """
+        refused: dict[Path, str] = {}
+        for step, path in reversed(self.checkpoints().items()):
+            try:
+                contents = read(path)
+                if contents.iterations != step:
+                    raise CheckpointError(f"{path} is of step {contents.iterations}, or renamed")
+            except (CheckpointError, OSError) as error:
+                refused[path] = str(error)
+                continue
+            restore(path, contents, optimizer, variables)
+            self._refused = set(refused)
+            return Restored(path, step, refused)
+        if refused:
+            reasons = "; ".join(refused.values())
+            raise CheckpointError(f"no checkpoint in {self.directory} can be trusted: {reasons}")
+        return None
+
+    def checkpoints(self) -> dict[int, Path]:
+        """Return the files that are called as checkpoints are, by their steps, the newest last."""
+        if not self.directory.exists():
+            return {}
+        steps = {_step(path.name): path for path in self.directory.iterdir() if path.is_file()}
+        return {step: steps[step] for step in sorted(steps) if step >= 0}
+
+    def close(self) -> None:
+        """Let other managers save into the folder; the next `save` takes it back."""
+        if self._lock is not None:
+            self._lock()
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _own(self) -> None:
+        """Make the folder, take its lock, and remove what writers left that were killed."""
+        if self._lock is not None:
+            return
+        make_folder(self.directory)
+        try:
+            descriptor = lock_file(self.directory / ".lock")
+        except (BlockingIOError, PermissionError):
+            raise CheckpointError(
+                f"another CheckpointManager saves into {self.directory}, here or in another "
+                "process: close it, or use another folder"
+            ) from None
+        self._lock = weakref.finalize(self, os.close, descriptor)
+        for path in self.directory.iterdir():
+            if _step(temporary_of(path.name)) >= 0:
+                path.unlink(missing_ok=True)
+
+
+def _name(step: int) -> str:
+    return f"step-{step:010d}.safetensors"
+
+
+def _step(name: str) -> int:
+    """Return the step in the name of a checkpoint; -1 if it is not the name of one."""
+    match = NAME.fullmatch(name)
+    step = int(match[1]) if match else -1
+    return step if _name(step) == name else -1

@@ -1,0 +1,169 @@
+"""Optimizer and variables <-> what a checkpoint holds of them."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from adamax import nesting
+from adamax._arrays import array_namespace, dtype_name, is_immutable, is_writeable, to_numpy
+from adamax.variable import Variable
+from adamax_adapters.config import serialize
+from adamax_adapters.contents import Contents, Description
+from adamax_adapters.keras import Adamax
+from adamax_adapters.slots import MOMENTS
+from adamax_adapters.tensorfile import CheckpointError, Tensor, tensor
+
+__all__ = ["LoadReport", "restore", "snapshot"]
+
+
+class LoadReport(NamedTuple):
+    """What a file and an optimizer with its variables do not have in common, by name of tensor."""
+
+    missing: list[str]  # not in the file
+    unexpected: list[str]  # only in the file
+    misfits: dict[str, str]  # in both, with what keeps them from being assigned
+
+
+def snapshot(optimizer: Adamax, variables: Any = None) -> Contents:
+    """Return copies of everything that a checkpoint holds, all of one step.
+
+    Parameters and errors are those of `adamax_adapters.checkpoint.save_checkpoint`.
+    """
+    with optimizer._slots.lock:
+        valued = _valued(optimizer, variables)
+        return Contents(
+            int(optimizer.iterations),
+            serialize(optimizer),
+            [
+                Description(owner.name, dtype_name(owner.dtype), list(owner.shape), list(parts))
+                for owner, parts in _parts(optimizer, valued)
+            ],
+            [weight.name for weight in optimizer._added],
+            {
+                name: tensor(name, to_numpy(place.value), dtype_name(place.dtype))
+                for name, place in _places(optimizer, valued).items()
+            },
+        )
+
+
+def restore(
+    path: str | os.PathLike[str],
+    contents: Contents,
+    optimizer: Adamax,
+    variables: Any = None,
+    *,
+    strict: bool = True,
+) -> LoadReport:
+    """Assign the contents of the file at `path`: all of them, or nothing.
+
+    Parameters and errors are those of `adamax_adapters.checkpoint.load_checkpoint`.
+    """
+    slots, tensors = optimizer._slots, contents.tensors
+    with slots.lock, slots.undone_on_error():
+        valued = _valued(optimizer, variables)
+        _make_slots(contents, optimizer, valued)
+        places = _places(optimizer, valued)
+        shared = [name for name in places if name in tensors]
+        report = LoadReport(
+            [name for name in places if name not in tensors],
+            [name for name in tensors if name not in places],
+            dict(_misfits(contents, optimizer, {name: places[name] for name in shared})),
+        )
+        if strict and any(report):
+            hint = "" if valued else "; the optimizer has not seen a variable yet: pass variables"
+            raise CheckpointError(f"{os.fspath(path)} does not fit: {_told(report)}{hint}")
+        fitting = [name for name in shared if name not in report.misfits]
+        # Whatever may fail has been done before the first value changes.
+        values = {name: _array_like(places[name], tensors[name]) for name in fitting}
+        for name in fitting:
+            places[name].assign(values[name])
+        if "iterations" not in report.misfits:
+            optimizer.iterations.assign(contents.iterations)
+        return report
+
+
+def _valued(optimizer: Adamax, variables: Any) -> list[Variable]:
+    """Return the variables whose values are in the file."""
+    if variables is None:
+        return optimizer._slots.variables
+    return optimizer._slots.holders([x for _, x in nesting.leaves(variables, "variables")])
+
+
+def _parts(
+    optimizer: Adamax, valued: list[Variable]
+) -> Iterator[tuple[Variable, dict[str, Variable]]]:
+    """Yield every variable with what is in the file of it: its value, its slots."""
+    with_value = set(map(id, valued))
+    known = {id(variable): variable for variable in [*optimizer._slots.variables, *valued]}
+    for key, variable in known.items():
+        value = {"variable": variable} if key in with_value else {}
+        yield variable, value | optimizer._slots.of(variable)
+
+
+def _places(optimizer: Adamax, valued: list[Variable]) -> dict[str, Variable]:
+    """Return what is saved and assigned to, by the names of its tensors.
+
+    Raises
+    ------
+    CheckpointError
+        If two tensors would have one name.
+    """
+    if "variable" in optimizer._slots.names:
+        raise CheckpointError("a slot called 'variable' could not be told from its variable")
+    named = [
+        (f"{kind}/{variable.name}", part)
+        for variable, parts in _parts(optimizer, valued)
+        for kind, part in parts.items()
+    ]
+    named += [(f"weight/{weight.name}", weight) for weight in optimizer._added]
+    twice = [name for name, count in Counter(name for name, _ in named).items() if count > 1]
+    if twice:
+        raise CheckpointError(
+            f"two tensors would be called {', '.join(map(repr, twice))}: give variables, slots and "
+            "weights names of their own, by which they can be found in the file"
+        )
+    return dict(named)
+
+
+def _make_slots(contents: Contents, optimizer: Adamax, valued: list[Variable]) -> None:
+    """Make the slots that the file has, and the optimizer does not have yet."""
+    owners = {variable.name: variable for variable, _ in _parts(optimizer, valued)}
+    for entry in contents.variables:
+        for kind in entry.tensors:
+            if entry.name in owners and kind != "variable":
+                part = contents.tensors[f"{kind}/{entry.name}"]
+                initial = "zeros" if kind in MOMENTS else part.array()
+                optimizer._slots.add(owners[entry.name], kind, initial)
+
+
+def _misfits(
+    contents: Contents, optimizer: Adamax, places: dict[str, Variable]
+) -> Iterator[tuple[str, str]]:
+    """Yield what keeps tensors from being assigned, each with its name."""
+    for name, place in places.items():
+        got = contents.tensors[name]
+        if (got.shape, got.dtype) != (place.shape, dtype_name(place.dtype)):
+            expected = f"{dtype_name(place.dtype)} of shape {place.shape}"
+            yield name, f"must be {expected}, is {got.dtype} of shape {got.shape}"
+        elif not is_immutable(place.value) and not is_writeable(place.value):
+            yield name, "cannot be assigned to: its array is read-only"
+    most = np.iinfo(optimizer.iterations.dtype).max
+    if contents.iterations > most:
+        yield "iterations", f"must be at most {most}, is {contents.iterations}"
+
+
+def _told(report: LoadReport) -> str:
+    parts = [f"{name!r} {misfit}" for name, misfit in report.misfits.items()]
+    for what, names in (("missing in", report.missing), ("only in", report.unexpected)):
+        parts += [f"{what} the file: {', '.join(map(repr, names))}"] if names else []
+    return "; ".join(parts)
+
+
+def _array_like(place: Variable, part: Tensor) -> Any:
+    """Return a tensor of the file as an array of the library and on the device of `place`."""
+    array = part.array()
+    xp = array_namespace(place.value)
+    return xp.asarray(array.astype(array.dtype.newbyteorder("=")), device=place.device)
