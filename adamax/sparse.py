@@ -102,6 +102,8 @@ def set_rows(table: Array, indices: Array, rows: Array, xp: Namespace) -> Array:
     written to.
     """
     count = table.shape[0]
+    if 0 in indices.shape:
+        return table
     if is_jax_array(table):
         beyond = xp.where(indices < 0, count, indices)
         return table.at[beyond].set(rows, mode="drop")
@@ -142,8 +144,6 @@ def step_rows(
     [1.  1.  0.5] [0. 0. 2.] [0. 0. 4.]
     """
     xp = array_namespace(param, slices.values, m, u) if xp is None else xp
-    if slices.indices.shape[0] == 0:
-        return param, m, u
     indices, *rows = rows_of(param, slices, m, u, c, xp=xp)
     p, m, u = (set_rows(x, indices, row, xp) for x, row in zip((param, m, u), rows, strict=True))
     return p, m, u
@@ -151,4 +151,4 @@ def step_rows(
 
 def _within(indices: Array, count: int, xp: Namespace) -> Array:
     """Return `indices` moved to the nearest of ``0 .. count - 1``."""
-    return xp.clip(indices, 0, count - 1)
+    return xp.clip(indices, 0, max(count - 1, 0))
