@@ -50,8 +50,6 @@ def _apply_dense(target: Target, grad: Array, c: rule.Coefficients) -> None:
 
 
 def _apply_rows(target: Target, grad: IndexedSlices, c: rule.Coefficients) -> None:
-    if grad.indices.shape[0] == 0:
-        return
     param, m, u = (part.value for part in target)
     xp = array_namespace(param)
     indices, *rows = sparse.rows_of(param, grad, m, u, c, xp=xp)
