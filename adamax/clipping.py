@@ -134,9 +134,10 @@ def _norm(x: Array, xp: Namespace) -> Array:
     """Return the L2 norm of `x`, a 0-d array."""
     if 0 in x.shape:
         return xp.sum(x)
-    # Squares overflow long before the norm does: divide by the largest element first.
-    largest = xp.max(xp.abs(x))
-    unit = xp.where((largest > 0) & xp.isfinite(largest), largest, xp.ones_like(largest))
+    # Squares overflow long before the norm does: divide by the largest element first, or by the
+    # nearest number that has a reciprocal, by which some libraries multiply.
+    limits = xp.finfo(x.dtype)
+    unit = xp.clip(xp.max(xp.abs(x)), float(limits.smallest_normal), float(limits.max) / 4)
     scaled = x / unit
     return xp.sqrt(xp.sum(scaled * scaled)) * unit
 
@@ -144,7 +145,7 @@ def _norm(x: Array, xp: Namespace) -> Array:
 def _shrinkage(norm: Array, limit: float, xp: Namespace) -> Array:
     """Return the factor that brings `norm` down to `limit`: 1 where it is there already."""
     within = norm <= limit
-    return xp.where(within, 1.0, limit / xp.where(within, 1.0, norm))
+    return xp.where(within, 1.0, xp.full_like(norm, limit) / xp.where(within, 1.0, norm))
 
 
 def _values(grad: Gradient) -> Array:
