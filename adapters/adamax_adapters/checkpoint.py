@@ -112,20 +112,4 @@ def inspect_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     OSError
         If it cannot be read.
     """
-    contents = read(path)
-    return {
-        "format": contents.format,
-        "library": contents.library,
-        "iterations": contents.iterations,
-        "optimizer": contents.optimizer,
-        "variables": [entry.name for entry in contents.variables],
-        "weights": contents.weights,
-        "tensors": {
-            name: {
-                "dtype": contents.tensors[name].dtype,
-                "shape": contents.tensors[name].shape,
-                "sha256": contents.sha256[name],
-            }
-            for name in contents.names()
-        },
-    }
+    return read(path).summary()

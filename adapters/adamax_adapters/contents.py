@@ -55,6 +55,25 @@ class Contents(NamedTuple):
         named = [f"{kind}/{entry.name}" for entry in self.variables for kind in entry.tensors]
         return named + [f"weight/{name}" for name in self.weights]
 
+    def summary(self) -> dict[str, Any]:
+        """Return what can be said of it without numbers; JSON can hold it."""
+        return {
+            "format": self.format,
+            "library": self.library,
+            "iterations": self.iterations,
+            "optimizer": self.optimizer,
+            "variables": [entry.name for entry in self.variables],
+            "weights": self.weights,
+            "tensors": {
+                name: {
+                    "dtype": self.tensors[name].dtype,
+                    "shape": self.tensors[name].shape,
+                    "sha256": self.sha256[name],
+                }
+                for name in self.names()
+            },
+        }
+
 
 def write(path: str | os.PathLike[str], contents: Contents) -> None:
     """Write a checkpoint, whole or not at all.
