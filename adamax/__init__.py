@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from adamax_adapters.config import serialize
     from adamax_adapters.identifiers import deserialize, get
     from adamax_adapters.keras import Adamax
+    from adamax_adapters.keras_files import load_keras_file
+    from adamax_adapters.layouts import get_keras_weights, set_keras_weights
     from adamax_adapters.manager import CheckpointManager
 
 __version__ = "0.1.0"
@@ -36,12 +38,15 @@ __all__ = [
     "clipping",
     "deserialize",
     "get",
+    "get_keras_weights",
     "init",
     "inspect_checkpoint",
     "load_checkpoint",
+    "load_keras_file",
     "save_checkpoint",
     "schedules",
     "serialize",
+    "set_keras_weights",
     "update",
 ]
 
@@ -51,10 +56,13 @@ _HANDED_ON = {
     "CheckpointManager": "manager",
     "deserialize": "identifiers",
     "get": "identifiers",
+    "get_keras_weights": "layouts",
     "inspect_checkpoint": "checkpoint",
     "load_checkpoint": "checkpoint",
+    "load_keras_file": "keras_files",
     "save_checkpoint": "checkpoint",
     "serialize": "config",
+    "set_keras_weights": "layouts",
 }
 
 
