@@ -137,7 +137,7 @@ def _head(described: Described, metadata: str) -> bytes:
         dtype, shape = described[name]
         start, end = end, end + _nbytes(dtype, shape)
         header[name] = {"dtype": DTYPES[dtype][0], "shape": shape, "data_offsets": [start, end]}
-    text = json.dumps(header, separators=(",", ":")).encode()
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     if len(text) > MAX_HEADER:
         raise CheckpointError(

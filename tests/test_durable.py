@@ -1,0 +1,269 @@
+"""Files are written whole or not at all, whatever fails and whenever the machine stops."""
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from adamax_adapters import durable
+from adamax_adapters.durable import make_folder, temporary_of, write_whole
+
+OLD, NEW = b"the old content", [b"the new ", b"content, ", b"in pieces"]
+
+
+class Operation(NamedTuple):
+    """One call of the system."""
+
+    name: str
+    arguments: tuple[Any, ...]
+    result: Any
+
+
+class System:
+    """Stands between `adamax_adapters.durable` and `os`: records every operation, fails one.
+
+    Parameters
+    ----------
+    fails_at : int
+        Number of the operation that fails, from 0.
+    failure : callable (operation, *arguments) -> result
+        Called instead of it.
+    """
+
+    OPERATIONS = ("open", "write", "fsync", "close", "replace", "unlink")
+
+    def __init__(self, fails_at: int = -1, failure: Callable[..., Any] | None = None) -> None:
+        self.fails_at, self.failure = fails_at, failure
+        self.log: list[Operation] = []
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(os, name)
+        if name not in self.OPERATIONS:
+            return real
+
+        def operation(*arguments: Any) -> Any:
+            self.log.append(Operation(name, arguments, None))
+            act = real
+            if len(self.log) - 1 == self.fails_at and self.failure is not None:
+                act = partial(self.failure, real)
+            result = act(*arguments)
+            self.log[-1] = self.log[-1]._replace(result=result)
+            return result
+
+        return operation
+
+
+def error(number: int) -> Callable[..., Any]:
+    """Return a failure: nothing is done, but for a descriptor, which is closed even so."""
+
+    def fail(real: Any, *arguments: Any) -> Any:
+        if real is os.close:
+            real(*arguments)
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+def short_write(real: Any, *arguments: Any) -> Any:
+    """Take one byte only, as a system may."""
+    if real is not os.write:
+        return real(*arguments)
+    return real(arguments[0], arguments[1][:1])
+
+
+def half_write(real: Any, *arguments: Any) -> Any:
+    """Take one byte and then fail, as a full disk does."""
+    if real is os.write:
+        real(arguments[0], arguments[1][:1])
+    return error(errno.ENOSPC)(real, *arguments)
+
+
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[System], System]:
+    def put_between(system: System) -> System:
+        monkeypatch.setattr(durable, "os", system)
+        return system
+
+    return put_between
+
+
+def operations(use: Callable[[System], System], path: Path) -> list[Operation]:
+    """Return what one undisturbed writing does."""
+    system = use(System())
+    write_whole(path, NEW)
+    return system.log
+
+
+FAILURES = {
+    "ENOSPC": error(errno.ENOSPC),
+    "EIO": error(errno.EIO),
+    "half": half_write,
+    "short": short_write,
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize("old", [OLD, None], ids=["old", "none"])
+def test_every_failure_leaves_the_old_file_or_the_new_one(
+    failure: str, old: bytes | None, tmp_path: Path, use: Callable[[System], System]
+) -> None:
+    """With a failure at every operation in turn: old or new, never neither, and no other file."""
+    path = tmp_path / "file"
+    count = len(operations(use, path))
+    assert count == 10  # open, 3 writes, fsync, close, replace; open, fsync, close of the folder
+    outcomes = set()
+    for number in range(count):
+        path.unlink(missing_ok=True)
+        if old is not None:
+            path.write_bytes(old)
+        system = use(System(number, FAILURES[failure]))
+        raised = False
+        try:
+            write_whole(path, NEW)
+        except OSError:
+            raised = True
+        found = path.read_bytes() if path.exists() else None
+        assert found in (old, b"".join(NEW)), system.log[number]
+        assert raised or found == b"".join(NEW)
+        assert os.listdir(tmp_path) == ([] if found is None else ["file"]), system.log[number]
+        outcomes.add((raised, found == old))
+    # A short write is no failure; after the replacement, an error comes too late for the old file.
+    assert outcomes == ({(False, False)} if failure == "short" else {(True, True), (True, False)})
+
+
+def test_a_system_that_takes_nothing_is_an_error(
+    tmp_path: Path, use: Callable[[System], System]
+) -> None:
+    """A write of 0 bytes is no reason to try for ever."""
+    use(System(1, lambda real, *arguments: 0))
+    with pytest.raises(OSError, match="no more bytes"):
+        write_whole(tmp_path / "file", NEW)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, MemoryError])
+def test_an_interruption_leaves_no_temporary_file(
+    interruption: type[BaseException], tmp_path: Path
+) -> None:
+    """Ctrl-C while the pieces are made leaves the folder as it was."""
+
+    def pieces() -> Iterator[bytes]:
+        yield b"half"
+        raise interruption
+
+    (tmp_path / "file").write_bytes(OLD)
+    with pytest.raises(interruption):
+        write_whole(tmp_path / "file", pieces())
+    assert os.listdir(tmp_path) == ["file"]
+    assert (tmp_path / "file").read_bytes() == OLD
+
+
+def contents_after_a_crash(log: list[Operation], path: Path) -> set[bytes]:
+    """Return what the file at `path` may hold after a crash that came upon these operations.
+
+    What was written is certain once its file was synced; before, any beginning of it may be there.
+    A new name is certain once its folder was synced; before, the old one may still be there.
+    """
+    opened: dict[int, str] = {}
+    written: dict[str, bytes] = {}
+    synced: set[str] = set()
+    renamed = ""
+    for name, arguments, result in log:
+        if name == "open":
+            opened[result] = str(arguments[0])
+        elif name == "write":
+            file = opened[arguments[0]]
+            written[file] = written.get(file, b"") + bytes(arguments[1][:result])
+            synced.discard(file)
+        elif name == "fsync":
+            synced.add(opened[arguments[0]])
+        elif name == "replace":
+            renamed, target = map(str, arguments)
+            assert target == str(path)
+            synced.discard(str(path.parent))
+    if not renamed:
+        return {OLD}
+    new = written[renamed]
+    possible = {new} if renamed in synced else {new[:end] for end in range(len(new) + 1)}
+    return possible if str(path.parent) in synced else possible | {OLD}
+
+
+def test_every_crash_leaves_the_old_file_or_the_new_one(
+    tmp_path: Path, use: Callable[[System], System]
+) -> None:
+    """Whenever the machine stops, old or new is on the disk; after the last operation, new."""
+    path = tmp_path / "file"
+    log = operations(use, path)
+    for stop in range(len(log) + 1):
+        assert contents_after_a_crash(log[:stop], path) <= {OLD, b"".join(NEW)}
+    assert contents_after_a_crash(log, path) == {b"".join(NEW)}
+
+
+def test_the_model_of_a_crash_knows_what_is_unsafe(
+    tmp_path: Path, use: Callable[[System], System]
+) -> None:
+    """Without the fsync of the file, half of it would do; without the folder's, the old file."""
+    path = tmp_path / "file"
+    log = operations(use, path)
+    first, last = (i for i, operation in enumerate(log) if operation.name == "fsync")
+    assert b"the new" in contents_after_a_crash(log[:first] + log[first + 1 :], path)
+    assert OLD in contents_after_a_crash(log[:last] + log[last + 1 :], path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_permissions_are_those_that_the_umask_allows(umask: int, tmp_path: Path) -> None:
+    """A file is as readable as any other that the user makes."""
+    before = os.umask(umask)
+    try:
+        write_whole(tmp_path / "file", NEW)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o666 & ~umask
+
+
+def test_a_symbolic_link_stays_one(tmp_path: Path) -> None:
+    """The file that a link names is replaced, not the link."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "file").write_bytes(OLD)
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere" / "file")
+    write_whole(tmp_path / "link", NEW)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "elsewhere" / "file").read_bytes() == b"".join(NEW)
+    assert sorted(os.listdir(tmp_path)) == ["elsewhere", "link"]
+
+
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
+    """Nothing is made in its place."""
+    with pytest.raises(FileNotFoundError):
+        write_whole(tmp_path / "missing" / "file", NEW)
+    assert os.listdir(tmp_path) == []
+
+
+def test_temporary_files_are_known_by_their_names(
+    tmp_path: Path, use: Callable[[System], System]
+) -> None:
+    """What a killed writer leaves can be told from every other file."""
+    temporary = operations(use, tmp_path / "step-1.safetensors")[0].arguments[0]
+    assert temporary_of(os.path.basename(temporary)) == "step-1.safetensors"
+    others = "file .file .file.tmp file.0123456789abcdef.tmp .0123456789abcdef.tmp .f.0123.tmp"
+    assert {temporary_of(name) for name in others.split()} == {""}
+
+
+def test_new_folders_are_synced_where_they_stand(
+    tmp_path: Path, use: Callable[[System], System]
+) -> None:
+    """Each folder that is made is certain after a crash, as the one above it is synced."""
+    system = use(System())
+    make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    opened = [Path(entry.arguments[0]) for entry in system.log if entry.name == "open"]
+    assert sorted(opened) == [tmp_path, tmp_path / "a"]
+    assert sum(entry.name == "fsync" for entry in system.log) == 2
+    make_folder(tmp_path / "a" / "b")
+    assert len(system.log) == 6
