@@ -112,7 +112,7 @@ def memory_of(x: Array) -> tuple[Any, ...]:
     # The stride of an axis of length 1 is never taken, and views do not agree on it.
     steps = tuple(step for step, length in zip(strides, x.shape, strict=False) if length > 1)
     place = (str(device_of(x)), address, tuple(x.shape), steps)
-    return (library_name(x), dtype_name(x.dtype), *place)
+    return (array_namespace(x), dtype_name(x.dtype), *place)
 
 
 def owner_of(x: Array) -> int:
