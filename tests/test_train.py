@@ -16,6 +16,7 @@ from rich.console import Console
 from adamax import Adamax, IndexedSlices, Variable, inspect_checkpoint
 from adamax._arrays import array_namespace
 from adamax_adapters.gradients import value_and_gradients
+from adamax_adapters.manager import CheckpointManager
 from adamax_adapters.train import run as runs
 from adamax_adapters.train.corpus import Corpus, read_corpus
 from adamax_adapters.train.history import History
@@ -28,6 +29,7 @@ Array = Any
 
 NUMPY = array_namespace(np.empty(0))
 SMALL: dict[str, Any] = {"steps": 12, "batch": 8, "embedding": 3, "hidden": 5, "context": 2}
+LONGER = {**SMALL, "steps": 150, "learning_rate": 0.05, "checkpoint_every": 40}
 
 
 @pytest.fixture
@@ -50,7 +52,16 @@ def run(folder: Path, resume: bool = False, terminal: bool = False, **given: Any
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    """Return every file of a run."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def end(folder: Path) -> dict[str, bytes]:
+    """Return every file of a run but the older checkpoints, which tell where it was stopped."""
+    older = list(CheckpointManager(folder / FILES["checkpoints"]).checkpoints().values())[:-1]
+    names = {path.relative_to(folder).as_posix() for path in older}
+    return {name: data for name, data in contents(folder).items() if name not in names}
 
 
 def test_corpus_holds_out_blocks(text: str) -> None:
@@ -173,8 +184,8 @@ def test_history_reads_the_device_once_for_many(text: str) -> None:
 def test_run_learns_and_leaves_its_files(tmp_path: Path, text: str) -> None:
     """A run beats the baseline, tells so, and leaves all its files, each of which can be read."""
     folder = tmp_path / "deep" / "run"
-    printed = run(folder, text=text, **{**SMALL, "steps": 150, "learning_rate": 0.05})
-    assert contents(folder).keys() == set(FILES.values())
+    printed = run(folder, text=text, **LONGER)
+    assert {path.name for path in folder.iterdir()} == set(FILES.values())
     numbers = [line.split()[-2] for line in printed.splitlines() if "│" in line][:3]
     baseline, model, ratio = map(float, numbers)
     assert model < 0.5 * baseline
@@ -188,7 +199,9 @@ def test_run_learns_and_leaves_its_files(tmp_path: Path, text: str) -> None:
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
     optimizer = Adamax.from_json((folder / FILES["optimizer"]).read_text())
     assert optimizer.learning_rate(149) == pytest.approx(float(rows[149]["learning_rate"]))
-    assert inspect_checkpoint(folder / FILES["checkpoint"])["iterations"] == 150
+    kept = CheckpointManager(folder / FILES["checkpoints"]).checkpoints()
+    assert list(kept) == [80, 120, 150]
+    assert inspect_checkpoint(kept[150])["iterations"] == 150
     assert (folder / FILES["picture"]).read_bytes().startswith(b"\x89PNG")
 
 
@@ -228,7 +241,7 @@ def test_resumed_run_is_the_uninterrupted_one(
         assert "perplexity" not in printed
         assert FILES["picture"] not in contents(tmp_path / "parts")
     run(tmp_path / "parts", resume=True)
-    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+    assert end(tmp_path / "parts") == end(tmp_path / "whole")
 
 
 def test_run_without_a_checkpoint_starts_again(
@@ -241,11 +254,24 @@ def test_run_without_a_checkpoint_starts_again(
         with pytest.raises(SystemExit):
             run(tmp_path / "parts", text=text, **SMALL)
     run(tmp_path / "parts", resume=True)
-    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+    assert end(tmp_path / "parts") == end(tmp_path / "whole")
 
 
 def killed(*_: Any) -> bool:
     raise SystemExit
+
+
+def test_damaged_checkpoint_is_passed_over(tmp_path: Path, text: str) -> None:
+    """A run whose newest checkpoint is damaged goes on from the one before it, and says so."""
+    folder = tmp_path / "run"
+    run(folder, text=text, **LONGER)
+    before = end(folder)
+    damage_newest(folder)
+    printed = run(folder, resume=True)
+    assert "passed over:" in printed
+    assert "step 150/150" in printed
+    assert "step 110/150" not in printed
+    assert end(folder) == before
 
 
 def test_finished_run_is_shown_again(tmp_path: Path, text: str) -> None:
@@ -299,11 +325,16 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], dict[str, Any], str]] = {
         "history.csv cannot be read: ValueError",
     ),
     "a damaged checkpoint": (
-        lambda f: (f / "checkpoint.safetensors").write_bytes(b"not a checkpoint"),
+        lambda f: damage_newest(f),
         {},
-        "damaged or no checkpoint",
+        "no checkpoint in .* can be trusted: .*damaged or no checkpoint",
     ),
 }
+
+
+def damage_newest(folder: Path) -> None:
+    kept = CheckpointManager(folder / FILES["checkpoints"]).checkpoints()
+    kept[max(kept)].write_bytes(b"not a checkpoint")
 
 
 def edit_run(folder: Path, **changes: Any) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 from rich.console import Console
 
 from adamax._arrays import Namespace
-from adamax_adapters.checkpoint import load_checkpoint, save_checkpoint
 from adamax_adapters.durable import write_whole
 from adamax_adapters.hyperparameters import rate_at
 from adamax_adapters.keras import Adamax
+from adamax_adapters.manager import CheckpointManager
 from adamax_adapters.train.backend import namespace
 from adamax_adapters.train.corpus import Corpus, read_corpus
 from adamax_adapters.train.history import History, draw, read_history, write_history
@@ -28,7 +28,7 @@ __all__ = ["FILES", "train"]
 FILES = {
     "settings": "run.json",
     "optimizer": "optimizer.json",
-    "checkpoint": "checkpoint.safetensors",
+    "checkpoints": "checkpoints",
     "history": "history.csv",
     "picture": "loss.png",
 }
@@ -75,7 +75,7 @@ def train(folder: Path, given: Mapping[str, Any], resume: bool, console: Console
         run = _prepared(resumed(settings, given))
         if run.corpus.digest != digest:
             raise UserError(f"the text has changed since the run in {folder} was started")
-        run = _restored(run, folder)
+        run = _restored(run, folder, console)
     else:
         if path.exists():
             raise UserError(
@@ -86,9 +86,8 @@ def train(folder: Path, given: Mapping[str, Any], resume: bool, console: Console
         folder.mkdir(parents=True, exist_ok=True)
         write_run(path, run.settings, run.corpus.digest)
     write_whole(folder / FILES["optimizer"], [run.optimizer.to_json().encode()])
-    with _interruptible() as interrupted:
-        finished = _advance(run, console, interrupted)
-        _save(run, folder)
+    with CheckpointManager(folder / FILES["checkpoints"]) as manager, _interruptible() as stop:
+        finished = _advance(run, console, stop, lambda: _save(run, folder, manager))
     if finished:
         measured = perplexity(run.model, run.corpus, run.settings.context, run.xp)
         baseline = run.corpus.baseline()
@@ -112,22 +111,26 @@ def _prepared(settings: Settings) -> Run:
     return Run(settings, corpus, xp, model, optimizer, History())
 
 
-def _restored(run: Run, folder: Path) -> Run:
-    """Return a run where it was saved; without a checkpoint, that is before its first step."""
-    checkpoint = folder / FILES["checkpoint"]
-    if not checkpoint.exists():
+def _restored(run: Run, folder: Path, console: Console) -> Run:
+    """Return a run where it was last saved; without a checkpoint, before its first step."""
+    manager = CheckpointManager(folder / FILES["checkpoints"])
+    restored = manager.restore_latest(run.optimizer, run.model.variables)
+    if restored is None:
         return run
-    load_checkpoint(checkpoint, run.optimizer, run.model.variables)
-    losses = read_history(folder / FILES["history"], int(run.optimizer.iterations))
-    return run._replace(history=History(losses))
+    for reason in restored.refused.values():
+        console.print(f"passed over: {reason}")
+    return run._replace(history=History(read_history(folder / FILES["history"], restored.step)))
 
 
-def _advance(run: Run, console: Console, interrupted: Callable[[], bool]) -> bool:
-    """Take the steps that are left, until Ctrl-C; say whether all have been taken."""
+def _advance(
+    run: Run, console: Console, stop: Callable[[], bool], save: Callable[[], None]
+) -> bool:
+    """Take the steps that are left, until told to stop; say whether all have been taken."""
     settings, start = run.settings, int(run.optimizer.iterations)
     with progress(console, start, settings.steps, settings.batch) as show:
         for step in range(start, settings.steps):
-            if interrupted():
+            if stop():
+                save()
                 return False
             # The batch follows from seed and step alone, so that a resumed run draws the same.
             rng = np.random.default_rng((settings.seed, step))
@@ -136,18 +139,21 @@ def _advance(run: Run, console: Console, interrupted: Callable[[], bool]) -> boo
             loss, gradients = run.model.loss_and_gradients(words, targets)
             run.optimizer.apply_gradients(zip(gradients, run.model.variables, strict=True))
             run.history.add(loss)
-            if (step + 1) % SHOWN == 0 or step + 1 == settings.steps:
-                show(step + 1, float(np.mean(run.history.losses()[-SHOWN:])))
+            done = step + 1
+            if done % SHOWN == 0 or done == settings.steps:
+                show(done, float(np.mean(run.history.losses()[-SHOWN:])))
+            if done % settings.checkpoint_every == 0 or done == settings.steps:
+                save()
     return True
 
 
-def _save(run: Run, folder: Path) -> None:
-    # The history first: it may hold more steps than the checkpoint, never fewer.
+def _save(run: Run, folder: Path, manager: CheckpointManager) -> None:
     def rate(step: int) -> float:
         return rate_at(run.optimizer.learning_rate, run.optimizer.decay, step)
 
+    # The history first: it may hold more steps than the checkpoint, never fewer.
     write_history(folder / FILES["history"], run.history.losses(), rate)
-    save_checkpoint(folder / FILES["checkpoint"], run.optimizer, run.model.variables)
+    manager.save(run.optimizer, run.model.variables)
 
 
 @contextmanager

@@ -55,9 +55,10 @@ class Settings:
     hidden: int = _setting(128, "units of the tanh layer")
     vocabulary: int = _setting(4096, "words at most; all others are one unknown word")
     seed: int = _setting(0, "of the first values and of the batches")
+    checkpoint_every: int = _setting(500, "steps after which everything is saved")
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "context", "embedding", "hidden", "vocabulary"):
+        for name in "steps batch context embedding hidden vocabulary checkpoint_every".split():
             if getattr(self, name) < 1:
                 raise UserError(f"{option(name)} must be at least 1, got {getattr(self, name)}")
         if self.seed < 0:
