@@ -1,0 +1,323 @@
+"""`adamax.validation`: what is refused, and that every message names the thing and the cause."""
+
+import math
+from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import array_api_strict
+import ml_dtypes
+import numpy as np
+import pytest
+from libraries import Library
+
+from adamax import IndexedSlices, Variable, validation
+
+Array = Any
+
+P = np.ones((3, 2), np.float32)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        2,
+        2.0,
+        np.int8(2),
+        np.float16(2),
+        np.float64(2),
+        np.array(2),
+        np.array(2.0, ml_dtypes.bfloat16),
+        Variable(np.array(2.0)),
+        Fraction(2),
+        Decimal(2),
+    ],
+    ids=lambda value: f"{type(value).__name__}-{getattr(value, 'dtype', '')}",
+)
+def test_numbers(value: Any) -> None:
+    """Numbers of any kind, 0-d arrays and variables among them, become Python floats."""
+    checks = (validation.number, validation.non_negative, validation.positive)
+    found = [check(value, "x") for check in checks]
+    assert found == [2.0] * 3
+    assert {type(number) for number in found} == {float}
+
+
+def test_arrays_of_every_library_are_numbers(library: Library) -> None:
+    """A 0-d array of any library is the number it holds."""
+    found = validation.number(library.asarray(0.5), "x")
+    assert (found, type(found)) == (0.5, float)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        (None, ValueError, "Expected beta_1 to be a number, received: None"),
+        (math.nan, ValueError, "Expected beta_1 to be a finite number, received: nan"),
+        (-math.inf, ValueError, "Expected beta_1 to be a finite number, received: -inf"),
+        (np.array(math.nan), ValueError, "Expected beta_1 to be a finite number, received: nan"),
+        pytest.param(10**400, ValueError, "Expected beta_1 to be a finite number, rece", id="huge"),
+        (True, TypeError, "Expected beta_1 to be a number, received: True of type bool"),
+        (np.True_, TypeError, "Expected beta_1 to be a number, received: .*True.* of type bool"),
+        ("0.9", TypeError, "Expected beta_1 to be a number, received: '0.9' of type str"),
+        (np.str_("0.9"), TypeError, "Expected beta_1 to be a number, received: .* of type str_"),
+        (np.array("0.9"), TypeError, "Expected beta_1 to be a number, received: array"),
+        (1j, TypeError, "Expected beta_1 to be a number, received: 1j of type complex"),
+        (np.complex64(1), TypeError, "Expected beta_1 to be a number, .* of type complex64"),
+        (np.array([0.9]), TypeError, "Expected beta_1 to be a number, .* of type ndarray"),
+        ([0.9], TypeError, r"Expected beta_1 to be a number, received: \[0\.9\] of type list"),
+        (np.datetime64("2020-01-01"), TypeError, "Expected beta_1 to be a number, .*datetime64"),
+        (object, TypeError, "Expected beta_1 to be a number, received: .* of type type"),
+    ],
+)
+def test_what_is_no_number(value: Any, error: type[Exception], message: str) -> None:
+    """Neither NaN nor text, truth values, complex numbers or arrays pass for a number."""
+    for check in (
+        validation.number,
+        validation.non_negative,
+        validation.positive,
+        validation.fraction,
+    ):
+        with pytest.raises(error, match=message):
+            check(value, "beta_1")
+
+
+@pytest.mark.parametrize(
+    ("check", "inside", "outside", "message"),
+    [
+        (validation.non_negative, [0, 1e300], [-1e-300, -1], "Expected x >= 0, received: -"),
+        (validation.positive, [5e-324, 3], [0, -0.0, -1], "Expected x > 0, received: "),
+        (validation.fraction, [0, 1 - 2**-53], [-1e-9, 1, 2], r"Expected x in \[0, 1\), received"),
+    ],
+)
+def test_ranges(
+    check: Callable[[Any, str], float], inside: list[float], outside: list[float], message: str
+) -> None:
+    """Ranges include and exclude their ends as they say."""
+    assert [check(value, "x") for value in inside] == inside
+    for value in outside:
+        with pytest.raises(ValueError, match=message):
+            check(value, "x")
+
+
+def test_sequences_of_numbers() -> None:
+    """Sequences and arrays of numbers become tuples of Python floats, each of them checked."""
+    for values in ([1, 2], (1, 2), np.array([1, 2]), iter([1, 2])):
+        found = validation.numbers(values, "x", validation.positive)
+        assert found == (1.0, 2.0)
+        assert {type(number) for number in found} == {float}
+    with pytest.raises(ValueError, match=r"Expected x\[1\] > 0, received: 0"):
+        validation.numbers([1, 0], "x", validation.positive)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ml_dtypes.bfloat16])
+def test_dtypes_of_parameters(dtype: Any) -> None:
+    """Parameters have one of the four real floating dtypes."""
+    param = np.ones(2).astype(dtype)
+    assert validation.parameter(param, "w") is param
+
+
+@pytest.mark.parametrize("dtype", ["int64", "bool", "complex64", "longdouble", "object", "<U1"])
+def test_other_dtypes_are_refused(dtype: str) -> None:
+    """Any other dtype is an error that lists the four and names the parameter."""
+    param = np.ones(2).astype(dtype)
+    message = "Invalid type .* for w: expected one of float16, bfloat16, float32, float64"
+    with pytest.raises(ValueError, match=message):
+        validation.parameter(param, "w")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ml_dtypes.bfloat16, ">f4"])
+def test_gradients_are_converted(dtype: Any) -> None:
+    """A gradient of any real floating dtype comes in the dtype of the step."""
+    for param in (np.ones(2, np.float16), np.ones(2, np.float32), np.ones(2)):
+        found: Array = validation.gradient(np.array([0.5, -2]).astype(dtype), param, "w")
+        assert found.dtype == (np.float64 if param.dtype == np.float64 else np.float32)
+        np.testing.assert_array_equal(found, [0.5, -2])
+
+
+def test_gradient_that_fits_is_not_copied(library: Library) -> None:
+    """A gradient that is in the dtype of the step already is passed on as it is."""
+    param, grad = library.asarray([1, 2]), library.asarray([3, 4], library.wide)
+    assert validation.gradient(grad, param, "w") is grad
+
+
+@pytest.mark.parametrize(
+    ("grad", "error", "message"),
+    [
+        (
+            np.ones((2, 3)),
+            ValueError,
+            r"gradient of w must have the shape \(3, 2\), got \(2, 3\): .* gradients are not broad",
+        ),
+        (1.0, ValueError, r"the gradient of w must have the shape \(3, 2\), got \(\)"),
+        ([[1.0, 2.0]], ValueError, r"the gradient of w must have the shape .* got \(1, 2\)"),
+        (
+            np.ones((3, 2), int),
+            ValueError,
+            "the gradient of w must have a real floating dtype, expected to be a float32, got int",
+        ),
+        (np.ones((3, 2), complex), ValueError, "must have a real floating dtype, .* got complex"),
+        (np.ones((3, 2), bool), ValueError, "must have a real floating dtype, .* got bool"),
+        (None, TypeError, "the gradient of w must be an array or a number, got NoneType"),
+        ("zeros", TypeError, "the gradient of w must be an array or a number, got str"),
+        (
+            [[None, 1]],
+            TypeError,
+            r"the gradient of w\[0\]\[0\] must be an array or a number, got N",
+        ),
+        (
+            [["1", 1]],
+            TypeError,
+            r"the gradient of w\[0\]\[0\] must be an array or a number, got st",
+        ),
+        ([[1j, 1]], TypeError, r"the gradient of w\[0\]\[0\] must be .* a number, got complex"),
+        ([[1], [1, 2]], ValueError, "the gradient of w cannot be made an array: .*inhomogeneous"),
+        ({"w": 1.0}, ValueError, "the gradient of w cannot be made an array"),
+        ([10**400], ValueError, "the gradient of w cannot be made an array: .*too large"),
+        (iter([1.0]), TypeError, "the gradient of w must be .* a number, got list_iterator"),
+    ],
+)
+def test_gradients_are_checked(grad: Any, error: type[Exception], message: str) -> None:
+    """A gradient that does not fit its parameter is an error that names it."""
+    with pytest.raises(error, match=message):
+        validation.gradient(grad, P, "w")
+
+
+def test_gradients_of_other_places_are_refused(standard_only: None) -> None:
+    """A gradient of another library or on another device is not fetched in silence."""
+    message = "the gradient of w must be of the parameter's library, numpy, got an array of array_"
+    with pytest.raises(TypeError, match=message):
+        validation.gradient(array_api_strict.ones((3, 2)), P, "w")
+    with pytest.raises(TypeError, match=r"library, array_api_strict, got .* of numpy; c"):
+        validation.gradient(P, array_api_strict.ones((3, 2)), "w")
+    here, there = (
+        array_api_strict.ones(2, device=array_api_strict.Device(name))
+        for name in ("device1", "device2")
+    )
+    message = "the gradient of w must be on the parameter's device, .*device1.*, got .*device2"
+    with pytest.raises(ValueError, match=message):
+        validation.gradient(there, here, "w")
+
+
+def test_lists_are_made_where_the_parameter_is(library: Library) -> None:
+    """A gradient given as a list is made in the library and on the device of its parameter."""
+    found: Array = validation.gradient([1, 0.1], library.asarray([1, 2]), "w")
+    expected = np.array([1, 0.1]).astype(library.wide).astype(float)
+    np.testing.assert_array_equal(library.read(found, library.wide), expected)
+
+
+SPARSE = [
+    (
+        IndexedSlices(np.ones((1, 2)), [3]),
+        ValueError,
+        r"index 3 of the sparse gradient of w is not in \[0, 3\), its rows",
+    ),
+    (IndexedSlices(np.ones((2, 2)), [0, -1]), ValueError, r"index -1 of .* is not in \[0, 3\)"),
+    (
+        IndexedSlices(np.ones((1, 2)), np.array([0.0])),
+        ValueError,
+        "the indices of the sparse gradient of w must be a 1-d array of int32 or int64, got 1-d fl",
+    ),
+    (
+        IndexedSlices(np.ones((1, 2)), np.array([0], np.int16)),
+        ValueError,
+        "must be a 1-d array of int32 or int64, got 1-d int16",
+    ),
+    (
+        IndexedSlices(np.ones((1, 2)), np.array([[0]])),
+        ValueError,
+        "must be a 1-d array of int32 or int64, got 2-d int64",
+    ),
+    (IndexedSlices(np.ones((1, 2)), 0), ValueError, "must be a 1-d array .*, got 0-d"),
+    (
+        IndexedSlices(np.ones((2, 2)), [0]),
+        ValueError,
+        r"the sparse gradient of w must have one row .* values of shape \(2, 2\) and 1 indices",
+    ),
+    (
+        IndexedSlices(np.array(1.0), [0]),
+        ValueError,
+        r"must have one row of values per index \(segment_ids\), got values of shape \(\)",
+    ),
+    (
+        IndexedSlices(np.ones((1, 3)), [0]),
+        ValueError,
+        r"the values of the sparse gradient of w must have the shape \(1, 2\), got \(1, 3\)",
+    ),
+    (IndexedSlices(np.ones(1), [0]), ValueError, r"must have the shape \(1, 2\), got \(1,\)"),
+    (
+        IndexedSlices(np.ones((1, 2), int), [0]),
+        ValueError,
+        "the values of the sparse gradient of w must have a real floating dtype, .* got int",
+    ),
+    (
+        IndexedSlices(None, [0]),
+        TypeError,
+        "the values of the sparse gradient of w must be an array or a number, got NoneType",
+    ),
+    (
+        IndexedSlices(np.ones((1, 2)), None),
+        TypeError,
+        "the indices of the sparse gradient of w must be an array or a number, got NoneType",
+    ),
+    (
+        IndexedSlices(np.ones((1, 2)), "a"),
+        TypeError,
+        "the indices of the sparse gradient of w must be an array or a number, got str",
+    ),
+]
+
+
+@pytest.mark.parametrize(("grad", "error", "message"), SPARSE, ids=[m for _, _, m in SPARSE])
+def test_sparse_gradients_are_checked(
+    grad: IndexedSlices, error: type[Exception], message: str
+) -> None:
+    """Rows that do not fit their table are an error that names it."""
+    with pytest.raises(error, match=message):
+        validation.gradient(grad, P, "w")
+
+
+def test_sparse_gradients_select_rows() -> None:
+    """A parameter without rows has no sparse gradient."""
+    message = "the sparse gradient of w selects rows, but w is 0-d and has none"
+    with pytest.raises(ValueError, match=message):
+        validation.gradient(IndexedSlices(np.ones(1), np.array([0])), np.array(1.0), "w")
+
+
+def test_sparse_gradients_of_other_places_are_refused(standard_only: None) -> None:
+    """Values and indices are of the library and on the device of the table."""
+    there = array_api_strict.Device("device1")
+    table, values = array_api_strict.ones((3, 2)), array_api_strict.ones((1, 2))
+    indices = array_api_strict.asarray([0])
+    with pytest.raises(
+        TypeError, match=r"the values of .* parameter's library, numpy, got .*strict"
+    ):
+        validation.gradient(IndexedSlices(values, np.array([0])), P, "w")
+    with pytest.raises(
+        TypeError, match=r"the indices of .* parameter's library, numpy, got .*stri"
+    ):
+        validation.gradient(IndexedSlices(np.ones((1, 2)), indices), P, "w")
+    elsewhere = array_api_strict.asarray([0], device=there)
+    with pytest.raises(ValueError, match=r"the indices of .* must be on the parameter's device"):
+        validation.gradient(IndexedSlices(values, elsewhere), table, "w")
+
+
+def test_sparse_gradients_are_converted(library: Library) -> None:
+    """Values and indices given in lists become arrays; a wide row and one column are both fine."""
+    table = library.asarray([[1, 2], [3, 4]])
+    for values in ([[1, 2], [3, 4]], [[1], [3]]):
+        found: Array = validation.gradient(IndexedSlices(values, [1, 1], (9, 9)), table, "w")
+        np.testing.assert_array_equal(library.read(found.values, library.wide), values)
+        assert [int(i) for i in found.indices] == [1, 1]
+        assert found.dense_shape == (9, 9)
+    empty = IndexedSlices(library.asarray(np.zeros((0, 2))), [])
+    found = validation.gradient(empty, table, "w")
+    assert found.indices.shape == (0,)
+
+
+def test_slots() -> None:
+    """A moment is what `init` makes: shape, compute dtype and library of its parameter."""
+    param, slot = np.ones(2, np.float16), np.zeros(2, np.float32)
+    assert validation.slot(slot, param, "w") is slot
+    with pytest.raises(TypeError, match="the state of w must be of the parameter's library, numpy"):
+        validation.slot(array_api_strict.zeros(2), param, "w")
