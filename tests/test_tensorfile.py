@@ -127,7 +127,7 @@ def test_names_of_any_unicode_come_back(dtypes: dict[str, str], metadata: str) -
 @pytest.mark.parametrize("name", ["\ud800", "w\udfff"])
 def test_names_that_are_no_text_are_refused(name: str) -> None:
     """A lone surrogate cannot be written: other readers of the format would refuse the file."""
-    with pytest.raises(CheckpointError, match="no Unicode text"):
+    with pytest.raises(CheckpointError, match="no Unicode text, at the end of .*ud"):
         file_of({name: tensor(name, np.zeros(1), "float64")})
 
 

@@ -15,15 +15,14 @@ def canonical(value: Any) -> str:
         If it holds something that JSON does not: NaN, infinity, an array.
     """
     # Keys become text in JSON, and text is sorted in another order than numbers are.
-    plain = json.loads(json.dumps(value, allow_nan=False))
-    return json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return _spelled(json.loads(json.dumps(value, allow_nan=False)))
 
 
 def read_canonical(text: str) -> Any:
     """Return what `canonical` wrote; ValueError if it could not have written this text."""
     try:
         value = json.loads(text)
-        if canonical(value) != text:
+        if _spelled(value) != text:
             raise ValueError("it is not in its canonical spelling")
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
@@ -56,3 +55,8 @@ def has_form(value: Any, form: Any) -> bool:
     if isinstance(form, list):
         return isinstance(value, list) and all(has_form(item, form[0]) for item in value)
     return type(value) is form
+
+
+def _spelled(value: Any) -> str:
+    """Return as text what JSON can hold."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -2,8 +2,9 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import adamax
@@ -15,6 +16,8 @@ __all__ = ["Contents", "Description", "damaged", "examine", "read", "write"]
 
 FORMAT = 1
 """Version of the metadata; a reader refuses those it does not know."""
+
+THREADS_PAY = 2**20  # bytes to hash
 
 FORM = {
     "digest": str,
@@ -164,12 +167,12 @@ def _metadata(text: str) -> dict[str, Any]:
 
 def _digests(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """Return the sha256 of each tensor: of its dtype, shape and elements together."""
-    try:
-        with ThreadPoolExecutor() as pool:  # hashlib lets other threads run
-            found = list(pool.map(_tensor_digest, tensors.values()))
-    except RuntimeError:  # a process that is about to end starts no threads
-        found = list(map(_tensor_digest, tensors.values()))
-    return dict(zip(tensors, found, strict=True))
+    digests: Iterable[str] = map(_tensor_digest, tensors.values())
+    if sum(part.stored.nbytes for part in tensors.values()) > THREADS_PAY:
+        # A process that is about to end starts no threads, and may well save.
+        with suppress(RuntimeError), ThreadPoolExecutor() as pool:
+            digests = list(pool.map(_tensor_digest, tensors.values()))
+    return dict(zip(tensors, digests, strict=True))
 
 
 def _tensor_digest(part: Tensor) -> str:

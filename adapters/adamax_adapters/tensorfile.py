@@ -132,12 +132,14 @@ def _head(described: Described, metadata: str) -> bytes:
     header: dict[str, Any] = {"__metadata__": {"adamax": metadata}}
     end = 0
     for name in _order(described):
-        if name.encode(errors="replace").decode() != name:
-            raise CheckpointError(f"{name!a} is no Unicode text, which names in a file must be")
         dtype, shape = described[name]
         start, end = end, end + _nbytes(dtype, shape)
         header[name] = {"dtype": DTYPES[dtype][0], "shape": shape, "data_offsets": [start, end]}
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    try:
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:  # a lone surrogate
+        near = error.object[max(error.start - 40, 0) : error.end]
+        raise CheckpointError(f"a name is no Unicode text, at the end of {near!a}") from None
     text += b" " * (-len(text) % 8)
     if len(text) > MAX_HEADER:
         raise CheckpointError(
