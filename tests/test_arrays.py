@@ -87,6 +87,28 @@ def test_memory_is_what_names_an_array() -> None:
     different = [base, base[1:], base[:, 1:], base[::2], base[::-1], base.T, base.ravel(), base[0]]
     different += [base.view(np.int64), base.copy()]
     assert len({memory_of(view) for view in different}) == len(different)
+
+
+def test_arrays_without_views_are_known_by_themselves() -> None:
+    """Where a library has no views, an array is its own memory."""
     held = array_api_strict.ones(2)
     assert memory_of(held) == memory_of(held)
     assert memory_of(held) != memory_of(array_api_strict.ones(2))
+
+
+def test_memory_of_torch() -> None:
+    """Views of torch are known by their memory too."""
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    base = torch.arange(12.0).reshape(3, 4)
+    assert memory_of(base[1:]) == memory_of(base[1:])
+    different = [
+        base,
+        base[1:],
+        base[:, 1:],
+        base[::2],
+        base.T,
+        base.ravel(),
+        base[0],
+        base.clone(),
+    ]
+    assert len({memory_of(view) for view in different}) == len(different)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from libraries import Library
 from reference_model import NumpyAdamax
 
-from adamax import IndexedSlices, State, init, update
+from adamax import IndexedSlices, State, init, nesting, update
 
 Array = Any
 
@@ -153,6 +153,18 @@ def test_nesting_is_kept(nest: Callable[[Any, Any], Any]) -> None:
     for m, u, grad in zip(flat(state.m), flat(state.u), flat(grads), strict=True):
         np.testing.assert_allclose(m, 0.1 * grad, rtol=1e-15)
         np.testing.assert_array_equal(u, np.abs(grad))
+
+
+def test_leaves_come_in_the_order_of_their_keys() -> None:
+    """However dictionaries are filled, their leaves come sorted by key, each with its path."""
+    tree = {"b": 1, "a": [2, {"y": 3, "x": 4}], 7: (5,)}
+    assert list(nesting.leaves(tree, "p")) == [
+        ("p[7][0]", 5),
+        ("p['a'][0]", 2),
+        ("p['a'][1]['x']", 4),
+        ("p['a'][1]['y']", 3),
+        ("p['b']", 1),
+    ]
 
 
 def test_factory_of_a_default_dictionary_is_kept() -> None:

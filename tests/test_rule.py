@@ -269,6 +269,7 @@ def test_numpy_scalars_do_not_promote() -> None:
     arrays, gradient = on(library, started(library, [1, 2])), library.asarray([0.1, 0.3])
     found, expected = advanced(arrays, gradient, c), advanced(arrays, gradient, plain)
     assert_same(library, found, Moments(*expected))
+    assert type(bias_correction(0.9, np.int64(3))) is float
 
 
 def test_arrays_of_two_libraries_are_refused(standard_only: None) -> None:

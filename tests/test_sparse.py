@@ -71,6 +71,15 @@ def test_touched_rows_take_the_dense_step(library: Library, dtype: str) -> None:
         np.testing.assert_array_equal(new[[0, 2]], old[[0, 2]])
 
 
+def test_other_rows_keep_every_bit(library: Library) -> None:
+    """Infinity, NaN and the sign of 0 stay in rows that are not listed."""
+    odd = np.array([[np.inf, -0.0], [np.nan, -np.inf], [1.0, 2.0]])
+    found = stepped(table(library, odd, odd, odd), slices(library, [[1, 1]], [2]), at(1))
+    for new in read(library, found):
+        np.testing.assert_array_equal(new[:2], odd[:2])
+        np.testing.assert_array_equal(np.signbit(new[:2]), np.signbit(odd[:2]))
+
+
 def test_duplicate_rows_are_summed_first(library: Library) -> None:
     """Rows listed twice take one step with the sum, and u sees the sum's absolute value."""
     zeros = table(library, np.zeros((4, 1)))
@@ -239,8 +248,28 @@ def test_order_of_rows_does_not_matter(listed: list[tuple[int, int]], random: An
         random.shuffle(listed)
 
 
+def pairwise(values: list[float]) -> float:
+    """Return the sum of two halves, the first of which is as long as a power of 2."""
+    if len(values) == 1:
+        return values[0]
+    half = 1 << (len(values) - 1).bit_length() - 1
+    return pairwise(values[:half]) + pairwise(values[half:])
+
+
+def test_sums_are_pairwise_in_order_of_appearance() -> None:
+    """Sums that are rounded are the same on every machine: pairwise, in order of appearance."""
+    rng = np.random.default_rng(2)
+    indices, values = (
+        rng.integers(0, 6, size=500),
+        rng.normal(size=500) * 10.0 ** rng.integers(9, size=500),
+    )
+    summed = sum_duplicates(IndexedSlices(values[:, None], indices), np)
+    for index, total in zip(summed.indices, summed.values[:, 0], strict=True):
+        assert total == pairwise(values[indices == index].tolist())
+
+
 def test_many_duplicates_are_summed_exactly() -> None:
-    """The sum of a million equal rows in float32 is exact, as it is taken pairwise."""
+    """The sum of a million equal rows in float32 keeps its digits, as it is taken pairwise."""
     count = 10**6
     gradient = IndexedSlices(np.full((count, 1), 0.1, np.float32), np.zeros(count, np.int64))
     total = sum_duplicates(gradient, np).values[0, 0]
