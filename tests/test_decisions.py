@@ -373,6 +373,13 @@ def test_floating_gradients_are_converted(of_variable: str, of_gradient: str) ->
     np.testing.assert_array_equal(v, np.abs(gradient).astype(compute))
 
 
+def test_rows_are_converted_before_they_are_summed() -> None:
+    """2048 and 1 in float16 add up to 2049, which float16 does not hold."""
+    slices = IndexedSlices(np.array([2048, 1], np.float16), np.array([0, 0]))
+    v = applied(slices, Variable(np.zeros(1, np.float16)))
+    np.testing.assert_array_equal(v, [2049])
+
+
 STRICT = array_api_strict.ones(2)
 DEVICE = array_api_strict.Device("device1")
 MISFITS: list[tuple[Any, type[Exception], str]] = [
@@ -419,13 +426,20 @@ def refuse(x: Array) -> Array:
     raise ArithmeticError("this constraint is never content")
 
 
+def frozen() -> Variable:
+    variable = Variable(np.ones(2))
+    variable.value.flags.writeable = False
+    return variable
+
+
 FAILURES: dict[str, tuple[Any, Any]] = {
     "shape of a gradient": (np.ones(3), Variable(np.ones(2))),
     "dtype of a gradient": (np.ones(2, int), Variable(np.ones(2))),
     "library of a gradient": (STRICT, Variable(np.ones(2))),
     "dtype of a variable": (np.ones(2), Variable(np.ones(2, int))),
     "no variable": (np.ones(2), [1.0, 1.0]),
-    "read-only": (np.ones(2), np.broadcast_to(1.0, 2)),
+    "read-only array": (np.ones(2), np.broadcast_to(1.0, 2)),
+    "read-only variable": (np.ones(2), frozen()),
     "row out of range": (
         IndexedSlices(np.ones((1, 1)), np.array([5])),
         Variable(np.ones((2, 1))),

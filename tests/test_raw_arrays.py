@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from snapshots import snapshot
 
 from adamax import Adamax, IndexedSlices, Variable
+from adamax._arrays import memory_of
 
 Array = Any
 
@@ -106,7 +107,7 @@ def test_names_of_arrays_are_numbers() -> None:
     """Raw arrays are called array_0, array_1 ... as they come, whatever variables come between."""
     optimizer = Adamax()
     a, b, c, w = np.ones(1), np.ones(1), np.ones(1), Variable(np.ones(1), name="w")
-    step(optimizer, a, w, b)
+    step(optimizer, a, w, a[:], b)
     step(optimizer, b, c, a, c)
     names = [x.name for x in optimizer.weights]
     assert names[1:5] == [f"Adamax/{x}/m" for x in ("array_0", "w", "array_1", "array_2")]
@@ -131,11 +132,15 @@ def test_a_variable_and_its_array_are_one(variable_first: bool) -> None:
     assert optimizer.get_slot(w, "v") is optimizer.get_slot(w.value[:], "v")
 
 
-def test_the_array_of_a_constrained_variable_is_constrained() -> None:
-    """Given as its array, a known Variable still keeps to its constraint."""
+@pytest.mark.parametrize("known", [False, True])
+def test_the_array_of_a_constrained_variable_is_constrained(known: bool) -> None:
+    """Given as its array, too, a Variable that is known keeps to its constraint."""
     w, optimizer = Variable(np.ones(2), constraint=np.zeros_like), Adamax()
-    optimizer.build([w])
-    step(optimizer, w.value)
+    if known:
+        optimizer.build([w])
+        step(optimizer, w.value)
+    else:
+        step(optimizer, w, w.value)
     np.testing.assert_array_equal(w.value, np.zeros(2))
 
 
@@ -197,8 +202,11 @@ def test_immutable_arrays_in_variables_are_replaced() -> None:
     assert len(optimizer.weights) == 5
 
 
-def test_empty_variables_are_told_apart() -> None:
-    """Variables without elements have slots of their own, though some libraries give no address."""
+def test_empty_variables_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables without elements have slots of their own, though libraries give them no address."""
+    monkeypatch.setattr(
+        "adamax_adapters.slots.memory_of", lambda x: "nowhere" if 0 in x.shape else memory_of(x)
+    )
     a, b = (Variable(np.ones((0, 3)), name=name) for name in "ab")
     optimizer = Adamax()
     step(optimizer, a, b, np.ones((0, 3)))

@@ -62,6 +62,22 @@ def test_slots_made_early_take_part_in_steps() -> None:
     np.testing.assert_allclose(m.value, [5 + (1 - 5) * 0.1, 0.1], rtol=1e-14)
 
 
+def test_a_failing_step_leaves_the_slots_that_were_there() -> None:
+    """Of a variable that had an m alone, the v that a failing step made is gone again."""
+
+    def refuse(x: Array) -> Array:
+        raise ArithmeticError
+
+    x, optimizer = Variable(np.ones(2), name="x", constraint=refuse), Adamax()
+    m = optimizer.add_slot(x, "m", "ones")
+    with pytest.raises(ArithmeticError):
+        step(optimizer, x)
+    assert optimizer.get_slot_names() == ["m"]
+    assert optimizer.weights == [optimizer.iterations, m]
+    with pytest.raises(KeyError, match="x has no slot 'v'"):
+        optimizer.get_slot(x, "v")
+
+
 @pytest.mark.parametrize("name", [7, None, ("a", 1)])
 def test_slot_names_may_be_anything(name: Any) -> None:
     """A slot may be called by what is no text; its variable's name shows it."""

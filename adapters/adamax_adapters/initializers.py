@@ -11,7 +11,7 @@ __all__ = ["initial_value"]
 def initial_value(
     initializer: Any, shape: tuple[int, ...], dtype: Any, xp: Namespace, device: Any
 ) -> Array:
-    """Return a new array with its initial value.
+    """Return an array with its initial value, which may be the one that was given.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def initial_value(
     try:
         if value is None:  # which NumPy takes for NaN
             raise TypeError("None is no number")
-        return xp.asarray(value, dtype=dtype, device=device, copy=True)
+        return xp.asarray(value, dtype=dtype, device=device)
     except (TypeError, ValueError) as error:
         raise ValueError(
             "Expected an initializer, 'zeros', 'ones', a callable (shape, dtype=dtype) or a value, "
