@@ -1,9 +1,13 @@
-"""A small training run for the tests of checkpoints: dense and sparse, with all that can be saved."""
+"""A small training run for the tests of checkpoints, with all that can be saved."""
 
+import os
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+import adamax
+import adamax_adapters
 from adamax import Adamax, IndexedSlices, Variable
 from adamax.schedules import ExponentialDecay
 
@@ -18,7 +22,7 @@ class Run(NamedTuple):
 
     def train(self, steps: int) -> None:
         """Take steps with gradients that follow from the number of the step alone."""
-        kernel, table, bias = self.variables
+        kernel, _, bias = self.variables
         for _ in range(steps):
             rng = np.random.default_rng(int(self.optimizer.iterations))
             dense = rng.normal(size=kernel.shape)
@@ -41,6 +45,12 @@ def new_run(seed: int = 0) -> Run:
     optimizer.add_slot(variables[0], "average", rng.normal(size=(2, 3)))
     optimizer.add_weight("best loss", (), initializer=rng.normal(size=()))
     return Run(optimizer, variables)
+
+
+def environment() -> dict[str, str]:
+    """Return that of a process which finds the packages and these tests where they are here."""
+    roots = [Path(adamax.__file__).parents[1], Path(adamax_adapters.__file__).parents[1]]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [*roots, Path(__file__).parent]))}
 
 
 def same(mine: list[Array], theirs: list[Array]) -> bool:

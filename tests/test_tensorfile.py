@@ -68,18 +68,21 @@ def with_header(header: Any, body: bytes) -> bytes:
     return struct.pack("<Q", len(text)) + text + body
 
 
-BASE = np.arange(24.0).reshape(2, 3, 4)
+def numbers() -> Any:
+    return np.arange(24.0).reshape(2, 3, 4)
+
+
 ARRAYS: dict[str, Callable[[], Any]] = {
     "0-d": lambda: np.array(3.5),
     "empty": lambda: np.zeros((3, 0, 2)),
-    "Fortran": lambda: np.asfortranarray(BASE),
-    "transposed": lambda: BASE.T,
-    "strided": lambda: BASE[:, ::2, 1::3],
-    "reversed": lambda: BASE[::-1, :, ::-1],
+    "Fortran": lambda: np.asfortranarray(numbers()),
+    "transposed": lambda: numbers().T,
+    "strided": lambda: numbers()[:, ::2, 1::3],
+    "reversed": lambda: numbers()[::-1, :, ::-1],
     "broadcast": lambda: np.broadcast_to(np.arange(4.0), (5, 4)),
-    "big-endian": lambda: BASE.astype(">f8"),
-    "read-only": lambda: np.frombuffer(BASE.tobytes()).reshape(4, 6),
-    "unaligned": lambda: np.frombuffer(b"x" + BASE.tobytes(), np.uint8)[1:].view(np.float64),
+    "big-endian": lambda: numbers().astype(">f8"),
+    "read-only": lambda: np.frombuffer(numbers().tobytes()).reshape(4, 6),
+    "unaligned": lambda: np.frombuffer(b"x" + numbers().tobytes(), np.uint8)[1:].view(np.float64),
 }
 
 
@@ -127,7 +130,7 @@ def test_names_of_any_unicode_come_back(dtypes: dict[str, str], metadata: str) -
 @pytest.mark.parametrize("name", ["\ud800", "w\udfff"])
 def test_names_that_are_no_text_are_refused(name: str) -> None:
     """A lone surrogate cannot be written: other readers of the format would refuse the file."""
-    with pytest.raises(CheckpointError, match="no Unicode text, at the end of .*ud"):
+    with pytest.raises(CheckpointError, match=r"no Unicode text, at the end of .*ud"):
         file_of({name: tensor(name, np.zeros(1), "float64")})
 
 

@@ -157,15 +157,15 @@ class Adamax:
         if not pairs:
             return self.iterations
         gradients, variables = zip(*pairs, strict=True)
-        t = host.step_after(self.iterations)
-        c = coefficients(
-            t,
-            learning_rate=self.current_learning_rate,
-            beta_1=self.beta_1,
-            beta_2=self.beta_2,
-            epsilon=self.epsilon,
-        )
         with self._slots.targets(variables) as targets:
+            t = host.step_after(self.iterations)
+            c = coefficients(
+                t,
+                learning_rate=self.current_learning_rate,
+                beta_1=self.beta_1,
+                beta_2=self.beta_2,
+                epsilon=self.epsilon,
+            )
             apply_steps(targets, gradients, c)
             return self.iterations.assign(t)
 

@@ -69,7 +69,7 @@ def restore(
         shared = [name for name in places if name in tensors]
         report = LoadReport(
             [name for name in places if name not in tensors],
-            [name for name in tensors if name not in places],
+            [name for name in contents.names() if name not in places],
             dict(_misfits(contents, optimizer, {name: places[name] for name in shared})),
         )
         if strict and any(report):
