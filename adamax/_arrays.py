@@ -102,17 +102,16 @@ def memory_of(x: Array) -> tuple[Any, ...]:
     It is only good while one of them is alive: afterwards the memory may be another array's.
     """
     if compat.is_numpy_array(x):
-        address, strides = x.__array_interface__["data"][0], x.strides
+        place, strides = ("numpy", x.__array_interface__["data"][0]), x.strides
     elif compat.is_cupy_array(x):
-        address, strides = x.data.ptr, x.strides
+        place, strides = ("cupy", x.data.ptr), x.strides
     elif compat.is_torch_array(x):
-        address, strides = x.data_ptr(), x.stride()
+        place, strides = (x.device, x.data_ptr()), x.stride()
     else:
-        address, strides = id(x), ()
+        return (id(x),)
     # The stride of an axis of length 1 is never taken, and views do not agree on it.
-    steps = tuple(step for step, length in zip(strides, x.shape, strict=False) if length > 1)
-    place = (str(device_of(x)), address, tuple(x.shape), steps)
-    return (array_namespace(x), dtype_name(x.dtype), *place)
+    steps = tuple(step for step, length in zip(strides, x.shape, strict=True) if length > 1)
+    return (*place, x.dtype, tuple(x.shape), steps)
 
 
 def owner_of(x: Array) -> int:

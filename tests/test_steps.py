@@ -223,7 +223,7 @@ def test_a_run_in_every_library(library: Library) -> None:
     for _ in range(4):
         rows = np.array([3, 1, 3])
         values = [library.rounded(rng.normal(size=shape)) for shape in [(3,), (3, 2), ()]]
-        slices = IndexedSlices(library.asarray(values[1]), library.asarray(rows, "int64"))
+        slices = IndexedSlices(library.asarray(values[1]), library.asarray(rows, "int32"))
         grads = [library.asarray(values[0]), slices, library.asarray(values[2])]
         optimizer.apply_gradients(zip(grads, variables, strict=True))
         model.step([values[0], (values[1], rows), values[2]])

@@ -149,7 +149,7 @@ def test_weights_make_the_round_trip(shapes: list[Any], dtype: str, count: int) 
 def test_weights_in_every_library(library: Library) -> None:
     """Weights of every library are read as NumPy's arrays and set from them, on their device."""
     x, optimizer = Variable(library.asarray(np.ones((2, 2)))), Adamax(0.1)
-    slices = IndexedSlices(library.asarray(np.ones((1, 2))), library.asarray([1], "int64"))
+    slices = IndexedSlices(library.asarray(np.ones((1, 2))), library.asarray([1], "int32"))
     optimizer.apply_gradients([(slices, x)])
     saved = optimizer.get_weights()
     assert all(isinstance(weight, np.ndarray) for weight in saved)

@@ -119,10 +119,12 @@ class Slots:
     @contextmanager
     def targets(self, variables: Sequence[Variable]) -> Iterator[list[Target]]:
         """Give every variable with its moments to the block; those made go again if it fails."""
-        known = all(map(self._has_moments, variables))
+        keys = [_key(variable) for variable in variables]
+        known = all(map(self._has_moments, keys))
         with self.lock, nullcontext() if known else self.undone_on_error():
-            self.build(variables)
-            records = [self._found[_key(variable)][0] for variable in variables]
+            if not known:
+                self.build(variables)
+            records = [self._found[key][0] for key in keys]
             yield [
                 (variable, record.slots["m"], record.slots["v"])
                 for variable, record in zip(variables, records, strict=True)
@@ -131,8 +133,7 @@ class Slots:
             for variable, record in zip(variables, records, strict=True):
                 record.variable = variable
 
-    def _has_moments(self, variable: Variable) -> bool:
-        key = _key(variable)
+    def _has_moments(self, key: Hashable) -> bool:
         return key in self._found and self._found[key][0].slots.keys() >= set(MOMENTS)
 
     @contextmanager
