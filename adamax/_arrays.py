@@ -25,6 +25,7 @@ __all__ = [
     "library_name",
     "memory_of",
     "owner_of",
+    "read_only",
     "rows_assignable",
     "to_numpy",
     "without_graph",
@@ -39,7 +40,6 @@ Namespace: TypeAlias = Any
 array_namespace = compat.array_namespace
 device_of = compat.device
 is_array = compat.is_array_api_obj
-is_immutable = compat.is_lazy_array  # JAX and dask: an update is a new array
 is_jax_array = compat.is_jax_array
 is_torch_array = compat.is_torch_array
 is_writeable = compat.is_writeable_array
@@ -79,6 +79,12 @@ def library_name(x: Any) -> str:
     return type(x).__module__.partition(".")[0] if is_array(x) else type(x).__name__
 
 
+def is_immutable(x: Array) -> bool:
+    """Say whether an update of `x` is a new array, as in JAX and dask."""
+    # is_lazy_array would ask a library that it does not know for bool(x), which waits for a device.
+    return compat.is_jax_array(x) or compat.is_dask_array(x)
+
+
 def indices_readable(x: Array) -> bool:
     """Say whether the values of `x` can be read on the host without waiting for a device."""
     if compat.is_torch_array(x):
@@ -89,6 +95,15 @@ def indices_readable(x: Array) -> bool:
 def rows_assignable(x: Array) -> bool:
     """Say whether ``x[indices] = rows`` writes exactly the rows that were checked on the host."""
     return indices_readable(x) and (compat.is_numpy_array(x) or compat.is_torch_array(x))
+
+
+def read_only(x: Array) -> Array:
+    """Return `x` as a view that cannot be written to, where its library has such views."""
+    if not compat.is_numpy_array(x):
+        return x
+    view = x.view()
+    view.flags.writeable = False
+    return view
 
 
 def without_graph(x: Array) -> Array:

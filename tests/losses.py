@@ -1,12 +1,13 @@
 """Losses as users write them, each on variables and constants of any array library.
 
-A case is a function ``make(xp, asarray, rng) -> (variables, loss)``, where `loss` may use `xp`, the
-namespace of its first variable at the time it runs.
+A case is a function ``make(asarray, rng) -> (variables, loss)``. The loss finds the functions it
+calls in the namespace of its variables at the time it runs: the engines differ in what that is.
 """
 
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from array_api_compat import array_namespace
 
 from adamax import Variable
@@ -15,12 +16,21 @@ Array = Any
 Case = Callable[[Any, Any], tuple[list[Variable], Callable[[], Array]]]
 
 CASES: dict[str, Case] = {}
-NEEDS: dict[str, str] = {}
+BEYOND_AUTOGRAD: dict[str, str] = {}
+"""Why HIPS autograd cannot be asked for the gradients of a case."""
 
 
 def case(function: Case) -> Case:
     CASES[function.__name__] = function
     return function
+
+
+def beyond_autograd(reason: str) -> Callable[[Case], Case]:
+    def mark(function: Case) -> Case:
+        BEYOND_AUTOGRAD[function.__name__] = reason
+        return case(function)
+
+    return mark
 
 
 def normals(asarray: Any, rng: Any, *shapes: tuple[int, ...]) -> list[Variable]:
@@ -40,10 +50,19 @@ def matmul(a: Array, b: Variable) -> Array:
     return array_namespace(b).matmul(a, b.value)
 
 
+def take(table: Variable, indices: Array, axis: int = 0) -> Array:
+    """Return rows or columns of a table; autograd has a derivative of indexing, but not of take."""
+    xp = array_namespace(table)
+    if xp.__name__.startswith("autograd"):
+        return table.value[(slice(None),) * axis + (indices,)]
+    return xp.take(table.value, indices, axis=axis)
+
+
 def cross_entropy(logits: Array, labels: Array) -> Array:
     xp = array_namespace(logits)
-    picked = xp.take_along_axis(log_softmax(logits), labels[:, None], axis=1)
-    return -xp.mean(picked)
+    classes = xp.arange(logits.shape[1], dtype=labels.dtype, device=labels.device)
+    is_label = classes == labels[:, None]
+    return -xp.sum(xp.where(is_label, log_softmax(logits), 0.0)) / logits.shape[0]
 
 
 @case
@@ -110,8 +129,8 @@ def embedding_bag(asarray: Any, rng: Any) -> Any:
 
     def loss() -> Array:
         xp = array_namespace(table)
-        rows = xp.take(table.value, xp.reshape(bags, (-1,)), axis=0)
-        return cross_entropy(xp.mean(xp.reshape(rows, (6, 5, 4)), axis=1) @ w, y)
+        rows = take(table, xp.reshape(bags, (-1,)))
+        return cross_entropy(xp.mean(xp.reshape(rows, (6, 5, 4)), axis=1) @ w.value, y)
 
     return [table, w], loss
 
@@ -121,11 +140,7 @@ def two_lookups_of_one_table(asarray: Any, rng: Any) -> Any:
     (table,) = normals(asarray, rng, (7, 3))
     a, b = asarray(rng.integers(0, 7, size=5)), asarray(rng.integers(0, 7, size=5))
 
-    def loss() -> Array:
-        xp = array_namespace(table)
-        return xp.sum(xp.take(table.value, a, axis=0) * xp.take(table.value, b, axis=0))
-
-    return [table], loss
+    return [table], lambda: array_namespace(table).sum(take(table, a) * take(table, b))
 
 
 @case
@@ -135,7 +150,7 @@ def table_looked_up_and_decayed(asarray: Any, rng: Any) -> Any:
 
     def loss() -> Array:
         xp = array_namespace(table)
-        return xp.sum(xp.square(xp.take(table.value, rows, axis=0))) + 0.1 * xp.sum(table * table)
+        return xp.sum(xp.square(take(table, rows))) + 0.1 * xp.sum(table.value**2)
 
     return [table], loss
 
@@ -144,9 +159,7 @@ def table_looked_up_and_decayed(asarray: Any, rng: Any) -> Any:
 def columns_taken(asarray: Any, rng: Any) -> Any:
     (w,) = normals(asarray, rng, (3, 5))
     columns, scale = asarray(rng.integers(0, 5, size=4)), asarray(rng.normal(size=(3, 4)))
-    return [w], lambda: array_namespace(w).sum(
-        array_namespace(w).take(w.value, columns, axis=1) ** 2 * scale
-    )
+    return [w], lambda: array_namespace(w).sum(take(w, columns, axis=1) ** 2 * scale)
 
 
 @case
@@ -166,21 +179,22 @@ def layer_norm(asarray: Any, rng: Any) -> Any:
 @case
 def standardised_by_std(asarray: Any, rng: Any) -> Any:
     (w,) = normals(asarray, rng, (5, 4))
-    return [w], lambda: array_namespace(w).sum(
-        (w - array_namespace(w).mean(w.value)) ** 3
-        / array_namespace(w).std(w.value, axis=0, correction=1)
-    )
+
+    def loss() -> Array:
+        xp = array_namespace(w)
+        return xp.sum((w - xp.mean(w.value)) ** 3 / xp.std(w.value, axis=0))
+
+    return [w], loss
 
 
 @case
 def attention_head(asarray: Any, rng: Any) -> Any:
     q, k, v = normals(asarray, rng, (6, 4), (6, 4), (6, 4))
-    x = asarray(rng.normal(size=(2, 5, 6)))
+    x, mask = asarray(rng.normal(size=(2, 5, 6))), asarray(np.tril(np.ones((5, 5))) > 0.5)
 
     def loss() -> Array:
         xp = array_namespace(q)
-        scores = matmul(x, q) @ xp.matrix_transpose(matmul(x, k)) / 2.0
-        mask = xp.tril(xp.ones((5, 5))) > 0.5
+        scores = matmul(x, q) @ xp.moveaxis(matmul(x, k), -1, -2) / 2.0
         weights = xp.exp(log_softmax(xp.where(mask, scores, -1e9)))
         return xp.sum((weights @ matmul(x, v)) ** 2)
 
@@ -217,11 +231,11 @@ def convolution_of_variable_image(asarray: Any, rng: Any) -> Any:
 @case
 def unrolled_rnn(asarray: Any, rng: Any) -> Any:
     w, u, start = normals(asarray, rng, (3, 4), (4, 4), (4,))
-    x = asarray(rng.normal(size=(5, 2, 3)))
+    x, zeros = asarray(rng.normal(size=(5, 2, 3))), asarray(np.zeros((2, 4)))
 
     def loss() -> Array:
         xp = array_namespace(w)
-        h = xp.broadcast_to(start.value, (2, 4))
+        h = start.value + zeros
         states = []
         for i in range(5):
             h = xp.tanh(matmul(x[i, ...], w) + h @ u.value)
@@ -239,9 +253,8 @@ def matrix_factorisation(asarray: Any, rng: Any) -> Any:
 
     def loss() -> Array:
         xp = array_namespace(users)
-        a, b = xp.take(users.value, u, axis=0), xp.take(items.value, i, axis=0)
-        c = xp.squeeze(xp.take(bias.value, i, axis=0), axis=1)
-        return xp.mean((xp.vecdot(a, b) + c - rating) ** 2)
+        scores = xp.sum(take(users, u) * take(items, i), axis=-1)
+        return xp.mean((scores + xp.squeeze(take(bias, i), axis=1) - rating) ** 2)
 
     return [users, items, bias], loss
 
@@ -321,7 +334,7 @@ def every_elementwise_function(asarray: Any, rng: Any) -> Any:
         x = xp.tanh(w.value) * 0.5
         functions = (
             "acos asin atan atanh cos cosh exp expm1 log1p sin sinh tan tanh asinh square "
-            "negative positive abs"
+            "negative abs"
         )
         total = xp.sum(xp.sqrt(x + 2) + xp.reciprocal(x + 2) + xp.acosh(x + 3))
         total = total + xp.sum(xp.log(x + 1) + xp.log2(x + 1) + xp.log10(x + 1))
@@ -342,7 +355,7 @@ def every_binary_function(asarray: Any, rng: Any) -> Any:
         parts = [x + y, x - y, x * y, x / y, x**y, x % y]
         names = "atan2 hypot logaddexp maximum minimum"
         parts += [getattr(xp, name)(x, y) for name in names.split()]
-        parts += [2.0 - x, 3.0 / x, x**3, x**0.5, 2.0**y, -x, +x, abs(y - 1.0)]
+        parts += [2.0 - x, 3.0 / x, x**3, x**0.5, 2.0**y, -x, abs(y - 1.0)]
         return sum((i + 1.0) * xp.sum(part) for i, part in enumerate(parts))
 
     return [a, b], loss
@@ -359,19 +372,45 @@ def every_shape_function(asarray: Any, rng: Any) -> Any:
         parts = [
             xp.permute_dims(x, (2, 0, 1)),
             xp.moveaxis(x, 0, 2),
-            xp.flip(x, axis=1),
             xp.roll(x, 2, axis=2),
             xp.roll(x, 1),
             xp.expand_dims(x, axis=1),
-            xp.squeeze(x[:, :1, :], axis=1)[:, None, :] + xp.zeros((2, 3, 4)),
-            xp.matrix_transpose(x),
-            x.mT,
-            xp.concat([x[:1, ...], x[1:, ...] * 2.0], axis=0),
-            xp.concat([x * 3.0], axis=None),
+            xp.squeeze(x[:, :1, :], axis=1)[:, None, :] + x,
             xp.stack([x[0, ...], x[1, ...]], axis=-1),
             xp.astype(x, x.dtype),
+            xp.broadcast_to(x[:, :, :1], (2, 3, 4)),
+        ]
+        return sum(
+            xp.sum((i + 1.0) * xp.reshape(p, (-1,)) ** 2 * weights) for i, p in enumerate(parts)
+        )
+
+    return [w], loss
+
+
+@beyond_autograd("it has no derivative of these functions, nor of broadcast_to with a new axis")
+def every_other_function(asarray: Any, rng: Any) -> Any:
+    (w,) = normals(asarray, rng, (2, 3, 4))
+    weights = asarray(rng.normal(size=24))
+
+    def loss() -> Array:
+        xp = array_namespace(w)
+        x = w.value
+        parts = [
+            +x,
+            xp.positive(x),
+            xp.flip(x, axis=1),
+            xp.flip(x),
+            xp.matrix_transpose(x),
+            x.mT,
+            xp.tril(x, k=1),
+            xp.triu(x),
             xp.cumulative_sum(x, axis=1),
+            xp.cumulative_sum(x, axis=-1),
+            xp.concat([x[:1, ...], x[1:, ...] * 2.0], axis=0),
+            xp.concat([x * 3.0, x[:, :0, :]], axis=-2),
+            xp.concat([x * 3.0], axis=None),
             xp.broadcast_arrays(x, x[:1, :1, :1])[1],
+            xp.broadcast_to(x[0, 0, :], (2, 3, 4)),
             xp.stack(list(xp.unstack(x, axis=1)), axis=0),
         ]
         return sum(
@@ -379,6 +418,43 @@ def every_shape_function(asarray: Any, rng: Any) -> Any:
         )
 
     return [w], loss
+
+
+@beyond_autograd("it has no derivative of take_along_axis")
+def picked_log_likelihood(asarray: Any, rng: Any) -> Any:
+    (w,) = normals(asarray, rng, (4, 3))
+    x, y = asarray(rng.normal(size=(6, 4))), asarray(rng.integers(0, 3, size=6))
+
+    def loss() -> Array:
+        xp = array_namespace(w)
+        return -xp.mean(xp.take_along_axis(log_softmax(matmul(x, w)), y[:, None], axis=1))
+
+    return [w], loss
+
+
+@beyond_autograd("it has no derivative of vecdot, and leaves out the correction of std")
+def correlation(asarray: Any, rng: Any) -> Any:
+    a, b = normals(asarray, rng, (3, 5), (3, 5))
+
+    def loss() -> Array:
+        xp = array_namespace(a)
+        x, y = (v - xp.mean(v.value, axis=1, keepdims=True) for v in (a, b))
+        spread = xp.std(x, axis=1, correction=1) * xp.var(y, axis=-1, correction=1) ** 0.5
+        return xp.sum(xp.vecdot(x, y) / spread) + xp.sum(xp.vecdot(x, y, axis=-2) ** 2)
+
+    return [a, b], loss
+
+
+@beyond_autograd("it has no derivative of the limits of clip")
+def clipped_to_learned_limits(asarray: Any, rng: Any) -> Any:
+    x, low, width = normals(asarray, rng, (4, 6), (6,), ())
+
+    def loss() -> Array:
+        xp = array_namespace(x)
+        high = low.value + xp.exp(width.value)
+        return xp.sum(xp.clip(x.value, low.value, high) ** 3)
+
+    return [x, low, width], loss
 
 
 @case
@@ -404,15 +480,20 @@ def vectors_and_matrices(asarray: Any, rng: Any) -> Any:
 
     def loss() -> Array:
         xp = array_namespace(v)
-        parts = [
-            v @ v,
-            v @ a,
-            a.T @ v,
-            a @ b,
-            b @ v,
-            b @ a,
-            xp.permute_dims(v.value, (0,)) @ (a @ b),
-        ]
+        x, y, z = v.value, a.value, b.value
+        parts = [x @ x, x @ y, y.T @ x, y @ z, z @ x, z @ y, x @ (y @ z)]
+        return sum(xp.sum(xp.sin(part)) for part in parts)
+
+    return [v, a, b], loss
+
+
+@beyond_autograd("it takes a Variable on the right of another for a constant")
+def variables_in_expressions(asarray: Any, rng: Any) -> Any:
+    v, a, b = normals(asarray, rng, (3,), (3, 4), (4,))
+
+    def loss() -> Array:
+        xp = array_namespace(v)
+        parts = [v @ a, (v @ a) * b, a.T @ v - b, a / (b * b + 1.0), 2.0 - b, v[0] * b, abs(-v)]
         return sum(xp.sum(xp.sin(part)) for part in parts)
 
     return [v, a, b], loss

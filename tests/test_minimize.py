@@ -1,19 +1,27 @@
 """`minimize`, `get_gradients`, `get_updates`: from a loss to a step, and what may fail between."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from reference_model import NumpyAdamax
 from snapshots import snapshot
 
 from adamax import Adamax, IndexedSlices, Variable
+from adamax_adapters.gradients import value_and_gradients
 
 Array = Any
 
 
 def pair() -> tuple[Variable, Variable]:
     return Variable(np.array([1.0, 2.0]), name="a"), Variable(np.array([3.0]), name="b")
+
+
+def two() -> tuple[Variable, Variable]:
+    """Return two variables whose names tell their order."""
+    return Variable(np.array([1.0, 2.0]), name="a"), Variable(np.array([3.0, 4.0]), name="b")
 
 
 def loss_of(a: Variable, b: Variable) -> Callable[[], Array]:
@@ -172,3 +180,237 @@ def test_raw_arrays_are_minimised_with_given_gradients() -> None:
     optimizer.minimize(lambda: (0.0, [np.array([1.0, -2.0])]), [w], grad_loss=-2.0)
     np.testing.assert_allclose(w, [1.5, 0.5], rtol=1e-15)
     np.testing.assert_array_equal(optimizer.get_slot(w, "v").value, [2, 4])
+
+
+def test_minimize_is_the_reference_model_with_hand_made_gradients() -> None:
+    """Steps down a plain loss are those of the paper with the gradients derived by hand."""
+    a, b = two()
+    optimizer, model = Adamax(0.1), NumpyAdamax([a.value, b.value], 0.1)
+    for step in range(5):
+        x, y = model.x
+        model.step([2 * x * y, x**2])
+        assert optimizer.minimize(lambda: np.sum(a**2 * b.value), [a, b]) == step + 1
+        np.testing.assert_allclose([a.value, b.value], model.x, rtol=1e-13)
+
+
+def test_minimize_takes_rows_of_a_lookup() -> None:
+    """A lookup moves its rows alone, and rows that are looked up twice by the sum of both."""
+    table, rows = Variable(np.ones((4, 2))), np.array([2, 0, 2])
+    optimizer, model = Adamax(0.1), NumpyAdamax([table.value], 0.1)
+    for _ in range(3):
+        model.step([(2 * model.x[0][rows], rows)])
+        optimizer.minimize(lambda: np.sum(table[rows] ** 2), [table])
+    np.testing.assert_allclose(table.value, model.x[0], rtol=1e-13)
+    np.testing.assert_array_equal(table.value[[1, 3]], np.ones((2, 2)))
+
+
+def test_loss_is_called_once_and_var_list_after_it() -> None:
+    """Variables that the loss makes at its first call can be what it is minimised over."""
+    calls: list[str] = []
+    made: list[Variable] = []
+
+    def loss() -> Array:
+        calls.append("loss")
+        if not made:
+            made.append(Variable(np.ones(2)))
+        return np.sum(made[0].value ** 2)
+
+    def variables() -> list[Variable]:
+        calls.append("variables")
+        return made
+
+    optimizer = Adamax(0.5, epsilon=0.0)
+    optimizer.minimize(loss, variables)
+    np.testing.assert_allclose(made[0].value, [0.5, 0.5])
+    optimizer.get_gradients(loss, variables)
+    optimizer.get_updates(loss, variables)
+    assert calls == ["loss", "variables"] * 3
+
+
+def test_variables_that_are_not_trainable_are_minimised_over() -> None:
+    """What is asked for is done: `trainable` is for the caller's own bookkeeping."""
+    a = Variable(np.ones(2), trainable=False)
+    Adamax(0.5, epsilon=0.0).minimize(lambda: np.sum(a.value), [a])
+    np.testing.assert_allclose(a.value, [0.5, 0.5])
+
+
+def test_no_variables_are_no_step() -> None:
+    """Nothing to minimise over is no error, and no step."""
+    a, _ = two()
+    optimizer = Adamax()
+    assert optimizer.minimize(lambda: 5 * a, []) == 0
+    assert optimizer.get_gradients(lambda: 5 * a, []) == []
+
+
+def test_unused_variable_is_told_of_and_stays() -> None:
+    """A variable that the loss does not depend on is named in a warning, and has no slots."""
+    a, b = two()
+    optimizer = Adamax()
+    with pytest.warns(UserWarning, match=r"Gradients do not exist for variables \['b'\]"):
+        optimizer.minimize(lambda: np.sum(a * a + np.sign(b.value)), [a, b])
+    np.testing.assert_array_equal(b.value, [3.0, 4.0])
+    assert [weight.name for weight in optimizer.weights[1:]] == ["Adamax/a/m", "Adamax/a/v"]
+
+
+CONSTANTS: dict[str, Callable[[Variable], Any]] = {
+    "number": lambda a: 3.0,
+    "array": lambda a: np.asarray(3.0),
+    "step function": lambda a: np.sum(np.sign(a.value)),
+    "number taken out": lambda a: float(np.sum(a.value)),
+    "whole numbers": lambda a: np.sum(a.value.astype(int)),
+}
+
+
+@pytest.mark.parametrize("kind", CONSTANTS)
+def test_constant_losses_have_no_gradient(kind: str) -> None:
+    """A loss that depends on no variable is an error that names them; nothing has changed."""
+    a, b = two()
+    optimizer = Adamax()
+    with pytest.raises(ValueError, match=r"No gradients provided for any variable: \['a', 'b'\]"):
+        optimizer.minimize(lambda: CONSTANTS[kind](a), [a, b])
+    with pytest.raises(ValueError, match="Variable a has `None` for gradient"):
+        optimizer.get_gradients(lambda: CONSTANTS[kind](a), [a, b])
+    with pytest.raises(ValueError, match="Variable a has `None` for gradient"):
+        optimizer.get_updates(lambda: CONSTANTS[kind](a), [a, b])
+    assert optimizer.weights == [optimizer.iterations]
+    assert optimizer.iterations == 0
+
+
+def test_variables_of_whole_numbers_have_no_gradient() -> None:
+    """Integers are not differentiated: a loss of nothing else has no gradients."""
+    n = Variable(np.array([1, 2]))
+    with pytest.raises(ValueError, match="No gradients provided"):
+        Adamax().minimize(lambda: np.sum(n.value * 2.0), [n])
+
+
+def test_grad_loss_weighs_the_elements_of_the_loss() -> None:
+    """grad_loss is the derivative with respect to the loss, element by element."""
+    a, b = two()
+    weights = np.array([42.0, -42.0])
+    value, gradients = value_and_gradients(lambda: 5 * a + 3 * b, [a, b], grad_loss=weights)
+    np.testing.assert_array_equal(value, [14 * 42.0, -22 * 42.0])
+    np.testing.assert_array_equal(gradients, [[210, -210], [126, -126]])
+    value, (gradient,) = value_and_gradients(lambda: np.sum(a**2), [a], grad_loss=-3.0)
+    assert value == -15.0
+    np.testing.assert_array_equal(gradient, [-6.0, -12.0])
+
+
+def test_grad_loss_weighs_gradients_that_are_given() -> None:
+    """Of a loss that returns its gradients, grad_loss is a number that all are multiplied by."""
+    a, b = two()
+    rows = IndexedSlices(np.ones((1, 2)), np.array([0]))
+
+    def loss() -> Any:
+        return np.asarray(2.0), [[1.0, 2.0], rows, None]
+
+    table = Variable(np.ones((3, 2)))
+    value, gradients = value_and_gradients(loss, [a, table, b], grad_loss=np.asarray(3.0))
+    assert value == 6.0
+    np.testing.assert_array_equal(gradients[0], [3.0, 6.0])
+    np.testing.assert_array_equal(gradients[1].values, [[3.0, 3.0]])
+    assert gradients[2] is None
+    with pytest.raises(ValueError, match="grad_loss must be a number"):
+        value_and_gradients(loss, [a, table, b], grad_loss=np.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("grad_loss", "message"),
+    [(1.0, r"\(2,\), got \(\)"), (np.ones(3), r"\(2,\), got \(3,\)")],
+    ids=["number", "array"],
+)
+def test_grad_loss_has_the_shape_of_the_loss(grad_loss: Any, message: str) -> None:
+    """A grad_loss that would be broadcast is refused, with both shapes."""
+    a, _ = two()
+    with pytest.raises(ValueError, match=f"grad_loss must have the shape of the loss, {message}"):
+        Adamax().minimize(lambda: 5 * a, [a], grad_loss=grad_loss)
+    np.testing.assert_array_equal(a.value, [1.0, 2.0])
+
+
+NO_LOSSES: dict[str, tuple[Any, str]] = {
+    "number": (3.0, "must be a callable without arguments, got float"),
+    "array": (np.asarray(3.0), "must be a callable without arguments, got ndarray"),
+    "none": (None, "must be a callable without arguments, got NoneType"),
+    "no return": (lambda: None, "got NoneType; does it lack a return"),
+    "text": (lambda: "loss", "got str"),
+    "list": (lambda: [1.0, 2.0], "got list"),
+    "three": (lambda: (1, 2, 3), "3 items"),
+}
+
+
+@pytest.mark.parametrize("method", ["minimize", "get_gradients", "get_updates"])
+@pytest.mark.parametrize("kind", NO_LOSSES)
+def test_what_is_no_loss_is_refused(kind: str, method: str) -> None:
+    """A loss that is not callable, or returns no number, is named as such."""
+    loss, message = NO_LOSSES[kind]
+    a, _ = two()
+    optimizer = Adamax()
+    with pytest.raises(TypeError, match=message):
+        getattr(optimizer, method)(loss, [a])
+    assert optimizer.iterations == 0
+
+
+NO_VARIABLES: dict[str, tuple[Any, type[Exception], str]] = {
+    "none": (None, ValueError, "var_list must be variables"),
+    "raw array": ([np.ones(2)], TypeError, "wrap the arrays in Variable"),
+    "text": (["a"], TypeError, "wrap the arrays in Variable"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_VARIABLES)
+def test_what_is_no_variable_is_refused(kind: str) -> None:
+    """A plain loss says nothing of raw arrays: an error that says to wrap them, not a step of 0."""
+    var_list, error, message = NO_VARIABLES[kind]
+    a, _ = two()
+    for method in ("minimize", "get_gradients", "get_updates"):
+        with pytest.raises(error, match=message):
+            getattr(Adamax(), method)(lambda: 5 * a, var_list)
+
+
+def test_gradients_that_are_given_are_nested_as_the_variables() -> None:
+    """Gradients of a loss that derives them itself line up with the variables, or are refused."""
+    a, b = two()
+    optimizer = Adamax(0.5, epsilon=0.0)
+    given = {"y": [np.full(2, -1.0)], "x": np.ones(2)}
+    optimizer.minimize(lambda: (0.0, given), {"x": a, "y": [b]})
+    np.testing.assert_allclose(a.value, [0.5, 1.5])
+    np.testing.assert_allclose(b.value, [3.5, 4.5])
+    with pytest.raises(ValueError, match=r"gradients must have the keys \['x', 'y'\]"):
+        optimizer.minimize(lambda: (0.0, {"x": np.ones(2)}), {"x": a, "y": [b]})
+    with pytest.raises(ValueError, match=r"gradients must be a sequence of 2, got 1"):
+        optimizer.minimize(lambda: (0.0, [np.ones(2)]), [a, b])
+    assert optimizer.iterations == 1
+
+
+def test_list_of_losses_is_summed() -> None:
+    """get_gradients and get_updates of a list of losses are those of their sum."""
+    a, b = two()
+    losses = [lambda: np.sum(a**2), lambda: np.sum(a * b)]
+    gradients = Adamax().get_gradients(losses, [a, b])
+    np.testing.assert_array_equal(gradients, [[2 + 3, 4 + 4], [1, 2]])
+    optimizer = Adamax(0.5, epsilon=0.0)
+    optimizer.get_updates(losses, [a, b])
+    np.testing.assert_allclose([a.value, b.value], [[0.5, 1.5], [2.5, 3.5]])
+
+
+def test_get_updates_takes_the_step_of_minimize() -> None:
+    """get_updates returns a list that holds the counter, after the same step as minimize's."""
+    (a, b), (c, d) = two(), two()
+    first, second = Adamax(0.1), Adamax(0.1)
+    first.minimize(lambda: np.sum(a**2 * b), [a, b])
+    assert second.get_updates(lambda: np.sum(c**2 * d), {"x": c, "y": [d]}) == [second.iterations]
+    assert second.iterations == 1
+    np.testing.assert_array_equal(a.value, c.value)
+    np.testing.assert_array_equal(b.value, d.value)
+
+
+def test_signatures_are_those_of_the_reference() -> None:
+    """Arguments have the reference's names and places; `name` is not one of get_updates."""
+    expected = {
+        "minimize": ["self", "loss", "var_list", "grad_loss", "name", "engine"],
+        "get_gradients": ["self", "loss", "params"],
+        "get_updates": ["self", "loss", "params"],
+    }
+    for method, names in expected.items():
+        assert list(inspect.signature(getattr(Adamax, method)).parameters) == names
+    engine = inspect.signature(Adamax.minimize).parameters["engine"]
+    assert engine.kind is inspect.Parameter.KEYWORD_ONLY

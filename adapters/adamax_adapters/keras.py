@@ -195,13 +195,13 @@ class Adamax:
         _, pairs = gradient_pairs(loss, var_list, grad_loss=grad_loss, engine=engine)
         return self.apply_gradients(pairs, name)
 
-    def get_gradients(self, loss: Callable[[], Any], params: Any) -> list[Gradient]:
+    def get_gradients(self, loss: Any, params: Any) -> list[Gradient]:
         """Return the flat list of clipped gradients, in the slots' dtype; ValueError on a None."""
         _, pairs = gradient_pairs(loss, params)
         pairs = ready_pairs(complete_pairs(pairs), self._slots, self._limits)
         return [grad for grad, _ in pairs]
 
-    def get_updates(self, loss: Callable[[], Any], params: Any) -> list[Variable]:
+    def get_updates(self, loss: Any, params: Any) -> list[Variable]:
         """Take one step down a loss of which every gradient exists; return ``[iterations]``."""
         _, pairs = gradient_pairs(loss, params)
         return [self.apply_gradients(complete_pairs(pairs))]

@@ -29,9 +29,10 @@ def value_and_gradients(
     loss : callable () -> array, or () -> (value, gradients)
         Reads variables, by `v.value` or by `v` in expressions, and returns a scalar; the elements
         of another array are summed. If it returns a pair, `gradients` are nested as `variables`
-        are and taken as they are.
+        are and taken as they are. A list of losses stands for their sum.
     variables : a variable, nested sequences and mappings of them, or a callable that returns such
-        A callable is called after the loss. Mappings are read in the order of their sorted keys.
+        Mappings are read in the order of their sorted keys. A callable is called after the loss,
+        by the engines jax and autograd before it.
     grad_loss : number or array of the shape of the loss, optional
         The derivative of what is minimised with respect to the loss.
     engine : 'tape', 'jax', 'torch', 'autograd' or callable, optional
@@ -42,7 +43,8 @@ def value_and_gradients(
     -------
     value : array, without what an engine attaches to it; times `grad_loss` if there is one
     gradients : flat list
-        An array, `IndexedSlices`, or None where the loss does not depend on the variable.
+        An array, `IndexedSlices`, or None where the loss does not depend on the variable. Not to
+        be written to: they may share their memory.
 
     Raises
     ------
@@ -72,6 +74,8 @@ def gradient_pairs(
     loss: Callable[[], Any], variables: Any, *, grad_loss: Any = None, engine: Engine | None = None
 ) -> tuple[Any, list[tuple[Any, Any]]]:
     """Return the value of a loss and its (gradient, variable) pairs; see `value_and_gradients`."""
+    if isinstance(loss, list):
+        losses, loss = loss, lambda: sum(one() for one in losses)
     if not callable(loss):
         raise TypeError(
             f"loss must be a callable without arguments, got {type(loss).__name__}; "
@@ -84,17 +88,17 @@ def gradient_pairs(
     def tree() -> Any:
         return variables() if callable(variables) else variables
 
+    @cache
     def flat() -> list[Any]:
         return [variable for _, variable in nesting.leaves(tree(), "var_list")]
 
-    run = _runner(engine, [] if callable(variables) else flat())
-    value, gradients = run(lambda: _weighted(loss(), grad_loss), flat)
+    engine = engine or _own_engine([] if callable(variables) else flat())
+    value, gradients = _runner(engine)(lambda: _weighted(loss(), grad_loss), flat)
     if isinstance(value, tuple):
         value, nested = value
-        gradients = [
-            _scaled(grad, grad_loss) for grad in nesting.along(tree(), nested, "gradients")
-        ]
-    elif not all(isinstance(x, Variable) or is_torch_array(x) for x in flat()):
+        found = nesting.along(tree(), nested, "gradients")
+        value, *gradients = (_scaled(x, grad_loss) for x in (value, *found))
+    elif not (callable(engine) or all(_leaves_a_trace(x, engine) for x in flat())):
         raise TypeError(
             "a loss can only be differentiated with respect to Variables, as the use of an array "
             "leaves no trace: wrap the arrays in Variable, or return (value, gradients)"
@@ -102,14 +106,22 @@ def gradient_pairs(
     return value, list(zip(gradients, flat(), strict=True))
 
 
-def _runner(engine: Engine | None, variables: list[Any]) -> Callable[..., tuple[Any, Any]]:
+def _own_engine(variables: list[Any]) -> str:
+    """Return the engine of the library that all variables are of, or the tape."""
+    values = [x._value if isinstance(x, Variable) else x for x in variables]
+    for name, is_own in (("jax", is_jax_array), ("torch", is_torch_array)):
+        if values and all(map(is_own, values)):
+            return name
+    return "tape"
+
+
+def _leaves_a_trace(x: Any, engine: str) -> bool:
+    """Say whether an engine sees where a loss uses `x`."""
+    return isinstance(x, Variable) or (engine == "torch" and is_torch_array(x))
+
+
+def _runner(engine: Engine) -> Callable[..., tuple[Any, Any]]:
     """Return the function (loss, () -> variables) -> (value, gradients) of an engine."""
-    if engine is None:
-        values = [x._value if isinstance(x, Variable) else x for x in variables]
-        engine = "tape"
-        for name, is_own in (("jax", is_jax_array), ("torch", is_torch_array)):
-            if values and all(map(is_own, values)):
-                engine = name
     if callable(engine):
         named = engine
         return lambda loss, flat: named(loss, flat())
@@ -148,7 +160,7 @@ def _weighted(returned: Any, grad_loss: Any) -> Any:
 
 
 def _scaled(grad: Any, grad_loss: Any) -> Any:
-    """Return a gradient that the loss returned itself times the weight of the loss, a number."""
+    """Return what the loss returned in a pair times the weight of the loss, a number."""
     if grad is None or grad_loss is None:
         return grad
     if isinstance(grad, IndexedSlices):

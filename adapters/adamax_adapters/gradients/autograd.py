@@ -1,11 +1,15 @@
 """HIPS autograd, for NumPy: it has derivatives of more of NumPy's functions than the tape."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 from autograd import make_vjp
 from autograd.extend import vspace
+from autograd.tracer import isbox
 
+from adamax import nesting
+from adamax.sparse import IndexedSlices
 from adamax.variable import Variable, reading
 
 __all__ = ["value_and_gradients"]
@@ -15,14 +19,13 @@ def value_and_gradients(
     loss: Callable[[], Any], variables: Callable[[], list[Variable]]
 ) -> tuple[Any, list[Any]]:
     """Call the loss once on autograd's boxes; variables that it does not read have no gradient."""
-    watched = {id(variable): i for i, variable in enumerate(variables())}
     seen = set()
     given = []
 
-    def traced(boxes: Any) -> Any:
+    def traced(boxes: dict[int, Any]) -> Any:
         def read(variable: Variable, array: Any) -> Any:
             seen.add(id(variable))
-            return boxes[watched[id(variable)]] if id(variable) in watched else array
+            return boxes[id(variable)] if id(variable) in values else array
 
         with reading(read):
             result = loss()
@@ -31,19 +34,25 @@ def value_and_gradients(
             return 0.0
         return result
 
-    back, value = make_vjp(traced)([variable.value for variable in variables()])
+    arrays = {id(x): x.value for x in variables() if isinstance(x, Variable)}
+    values = {key: x for key, x in arrays.items() if x.dtype.kind == "f"}
+    with warnings.catch_warnings():
+        # That there are no gradients is for the caller to say, who knows the variables' names.
+        warnings.filterwarnings("ignore", "Output seems independent of input", UserWarning)
+        back, value = make_vjp(traced)(values)
     if given:
-        return _unboxed(given[0]), []
-    if _unboxed(value) is not value:
+        (result,) = given
+        parts = (_unboxed(x) for _, x in nesting.leaves(result, "loss"))
+        return nesting.rebuilt(result, parts), []
+    if isbox(value):
         # autograd takes a Variable on the right of its boxes for a constant and boxes the result.
         raise TypeError("autograd does not see a Variable in an expression: write v.value for v")
     gradients = back(vspace(value).ones())
-    return value, [gradients[i] if key in seen else None for key, i in watched.items()]
+    keys = [id(variable) for variable in variables()]
+    return value, [gradients.get(key) if key in seen else None for key in keys]
 
 
 def _unboxed(x: Any) -> Any:
-    """Return `x` without autograd's boxes."""
-    if isinstance(x, (list, tuple)):
-        parts = map(_unboxed, x)
-        return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
-    return _unboxed(x._value) if hasattr(x, "_value") and hasattr(x, "_node") else x
+    if isinstance(x, IndexedSlices):
+        return type(x)(*map(_unboxed, x))
+    return _unboxed(x._value) if isbox(x) else x

@@ -20,15 +20,12 @@ def expanded(xp: Any, g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
 
 def like(xp: Any, g: Any, x: Any) -> Any:
     """Return `g` in the shape and dtype of `x`, summed over what broadcasting repeated."""
-    if tuple(g.shape) != tuple(x.shape):
-        extra = len(g.shape) - len(x.shape)
-        repeated = [i + extra for i, n in enumerate(x.shape) if n == 1 and g.shape[i + extra] != 1]
-        axes = (*range(extra), *repeated)
-        if axes:
-            g = xp.sum(g, axis=axes)
-        # What is left to differ are lengths of 1, or a g that must be repeated itself.
-        same_size = math.prod(g.shape) == math.prod(x.shape)
-        g = xp.reshape(g, x.shape) if same_size else xp.broadcast_to(g, x.shape)
+    shape = tuple(x.shape)
+    if tuple(g.shape) != shape:
+        extra = len(g.shape) - len(shape)
+        repeated = [i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1]
+        g = xp.sum(g, axis=(*range(extra), *repeated), keepdims=True)
+        g = xp.reshape(g, g.shape[extra:])
     return in_dtype(g, x.dtype, xp)
 
 

@@ -26,8 +26,9 @@ def _pow_base(xp: Any, g: Any, y: Any, a: Any, b: Any) -> Any:
 
 def _pow_exponent(xp: Any, g: Any, y: Any, a: Any, b: Any) -> Any:
     """Return the gradient of b in a**b, which is 0 where a is 0."""
-    base = xp.asarray(a, dtype=y.dtype) + xp.zeros_like(y)
-    return g * y * xp.log(xp.where(base == 0, 1.0, base))
+    if isinstance(a, int | float):
+        return g * y * (math.log(a) if a > 0 else 0.0 if a == 0 else math.nan)
+    return g * y * xp.log(xp.where(a == 0, 1.0, a))
 
 
 def _chosen(xp: Any, g: Any, y: Any, mine: Any, other: Any) -> Any:
@@ -35,40 +36,42 @@ def _chosen(xp: Any, g: Any, y: Any, mine: Any, other: Any) -> Any:
     return g * xp.astype(mine == y, g.dtype) / (1.0 + xp.astype(mine == other, g.dtype))
 
 
-def _extreme(
-    xp: Any, g: Any, y: Any, x: Any, axis: Any = None, keepdims: bool = False, **_: Any
-) -> Any:
-    """Return the gradient of a maximum or minimum, shared equally between equal elements."""
-    is_extreme = xp.astype(x == expanded(xp, y, x, axis, keepdims), g.dtype)
-    count = expanded(xp, xp.sum(is_extreme, axis=axis, keepdims=keepdims), x, axis, keepdims)
-    return expanded(xp, g, x, axis, keepdims) * is_extreme / count
-
-
-def _deviation(xp: Any, x: Any, axis: Any, correction: float) -> tuple[Any, float]:
-    """Return the distance from the mean, and the number that the squares were divided by."""
-    mean = xp.mean(x, axis=axis, keepdims=True)
-    return x - mean, math.prod(x.shape) / math.prod(mean.shape) - correction
-
-
-def _var(
-    xp: Any, g: Any, y: Any, x: Any, axis: Any = None, *, keepdims: bool = False, **how: Any
-) -> Any:
-    distance, count = _deviation(xp, x, axis, how.get("correction", how.get("ddof", 0)))
-    return expanded(xp, g, x, axis, keepdims) * distance * (2.0 / count)
-
-
-def _std(xp: Any, g: Any, y: Any, x: Any, axis: Any = None, **how: Any) -> Any:
-    return _var(xp, g * 0.5 / y, y, x, axis, **how)
-
-
 def _sum(
-    xp: Any, g: Any, y: Any, x: Any, axis: Any = None, keepdims: bool = False, **_: Any
+    xp: Any, g: Any, y: Any, x: Any, axis: Any = None, *, dtype: Any = None, keepdims: bool = False
 ) -> Any:
     return expanded(xp, g, x, axis, keepdims)
 
 
-def _mean(xp: Any, g: Any, y: Any, x: Any, *args: Any, **how: Any) -> Any:
-    return _sum(xp, g * (math.prod(y.shape) / max(1, math.prod(x.shape))), y, x, *args, **how)
+def _mean(xp: Any, g: Any, y: Any, x: Any, *axis: Any, **how: Any) -> Any:
+    return _sum(xp, g * (math.prod(y.shape) / max(1, math.prod(x.shape))), y, x, *axis, **how)
+
+
+def _extreme(xp: Any, g: Any, y: Any, x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """Return the gradient of a maximum or minimum, shared equally between equal elements."""
+    is_extreme = xp.astype(x == expanded(xp, y, x, axis, keepdims), g.dtype)
+    share = g / xp.sum(is_extreme, axis=axis, keepdims=keepdims)
+    return expanded(xp, share, x, axis, keepdims) * is_extreme
+
+
+def _var(
+    xp: Any,
+    g: Any,
+    y: Any,
+    x: Any,
+    axis: Any = None,
+    *,
+    correction: float = 0.0,
+    ddof: float = 0.0,
+    keepdims: bool = False,
+) -> Any:
+    """Return the gradient of a variance, whose sum was divided by a count less a correction."""
+    count = math.prod(x.shape) / max(1, math.prod(y.shape)) - correction - ddof
+    distance = x - xp.mean(x, axis=axis, keepdims=True)
+    return expanded(xp, g, x, axis, keepdims) * distance * 2.0 / count
+
+
+def _std(xp: Any, g: Any, y: Any, x: Any, *axis: Any, **how: Any) -> Any:
+    return _var(xp, g * 0.5 / y, y, x, *axis, **how)
 
 
 def _matmul_left(xp: Any, g: Any, y: Any, a: Any, b: Any) -> Any:
@@ -93,8 +96,14 @@ def _same(xp: Any, g: Any, *_: Any, **__: Any) -> Any:
     return g
 
 
-def _back(xp: Any, g: Any, y: Any, x: Any, *_: Any, **__: Any) -> Any:
+def _none(xp: Any, g: Any, y: Any, x: Any, *_: Any, **__: Any) -> Any:
+    return xp.zeros_like(x)
+
+
+def _back(xp: Any, g: Any, y: Any, x: Any, *_: Any, order: str = "C", **__: Any) -> Any:
     """Return `g` in the shape of the argument: the elements kept their order."""
+    if order != "C" or any(isinstance(given, str) for given in _):
+        raise TypeError("order must be 'C'")
     return xp.reshape(g, x.shape)
 
 
@@ -109,7 +118,7 @@ def _rolled(xp: Any, g: Any, y: Any, x: Any, shift: Any, axis: Any = None) -> An
     return xp.roll(g, back, axis=axis)
 
 
-def _cumulated(xp: Any, g: Any, y: Any, x: Any, axis: Any = None, **_: Any) -> Any:
+def _cumulated(xp: Any, g: Any, y: Any, x: Any, axis: Any = None, *, dtype: Any = None) -> Any:
     axis = 0 if axis is None else axis
     reverse = xp.flip(xp.cumulative_sum(xp.flip(g, axis=axis), axis=axis), axis=axis)
     return xp.reshape(reverse, x.shape)
@@ -147,7 +156,11 @@ RULES: dict[str, tuple[Rule | None, ...]] = {
         lambda xp, g, y, a, b: g * b / (a * a + b * b),
         lambda xp, g, y, a, b: -g * a / (a * a + b * b),
     ),
-    "clip": (lambda xp, g, y, x, *_, **__: g * xp.astype(x == y, g.dtype),),
+    "clip": (
+        lambda xp, g, y, x, *_, **__: g * xp.astype(x == y, g.dtype),
+        lambda xp, g, y, x, *_, **__: g * xp.astype(x < y, g.dtype),
+        lambda xp, g, y, x, *_, **__: g * xp.astype(x > y, g.dtype),
+    ),
     "divide": (lambda xp, g, y, a, b: g / b, lambda xp, g, y, a, b: -g * y / b),
     "hypot": (lambda xp, g, y, a, b: g * a / y, lambda xp, g, y, a, b: g * b / y),
     "logaddexp": (
@@ -175,21 +188,24 @@ RULES: dict[str, tuple[Rule | None, ...]] = {
     "sum": (_sum,),
     "var": (_var,),
     "vecdot": (
-        lambda xp, g, y, a, b: g[..., None] * b,
-        lambda xp, g, y, a, b: g[..., None] * a,
+        lambda xp, g, y, a, b, axis=-1: xp.expand_dims(g, axis=axis) * b,
+        lambda xp, g, y, a, b, axis=-1: xp.expand_dims(g, axis=axis) * a,
     ),
     # shapes; what broadcasting repeated is summed by the tape
     "asarray": (_same,),
     "astype": (_same,),
     "broadcast_to": (_same,),
     "expand_dims": (_back,),
+    "full_like": (_none, _same),
     "flip": (lambda xp, g, y, x, axis=None: xp.flip(g, axis=axis),),
     "matrix_transpose": (lambda xp, g, y, x: transposed(xp, g),),
-    "moveaxis": (lambda xp, g, y, x, source, to: xp.moveaxis(g, to, source),),
+    "moveaxis": (lambda xp, g, y, x, source, destination: xp.moveaxis(g, destination, source),),
     "permute_dims": (_permuted,),
     "reshape": (_back,),
     "roll": (_rolled,),
     "squeeze": (_back,),
+    "tril": (lambda xp, g, y, x, k=0: xp.tril(g, k=k),),
+    "triu": (lambda xp, g, y, x, k=0: xp.triu(g, k=k),),
     # elements and rows
     "getitem": (indexing.of_item,),
     "take": (indexing.of_take,),
@@ -204,11 +220,11 @@ SEQUENCE_RULES: dict[str, Rule] = {
 """Functions of a sequence of arrays: the gradients of all of them."""
 
 CONSTANT = frozenset(
-    "all any argmax argmin argsort bitwise_and bitwise_invert bitwise_or bitwise_xor ceil "
-    "count_nonzero equal floor floor_divide full_like greater greater_equal isdtype isfinite isinf "
-    "isnan less less_equal logical_and logical_not logical_or logical_xor nonzero not_equal "
-    "ones_like result_type round searchsorted sign signbit trunc zeros_like empty_like "
-    "can_cast finfo shape ndim size".split()
+    "all allclose any argmax argmin argsort array_equal bitwise_and bitwise_invert bitwise_or "
+    "bitwise_xor can_cast ceil count_nonzero empty_like equal finfo floor floor_divide greater "
+    "greater_equal isclose isdtype isfinite isinf isnan less less_equal logical_and logical_not "
+    "logical_or logical_xor ndim nonzero not_equal ones_like result_type round searchsorted shape "
+    "sign signbit size trunc zeros_like".split()
 )
 """Functions whose results do not change where they have a derivative: they leave the tape."""
 

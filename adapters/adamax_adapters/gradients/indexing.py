@@ -3,36 +3,30 @@
 import math
 from typing import Any
 
-from adamax._arrays import device_of, dtype_name, is_array, is_jax_array
+from adamax._arrays import device_of, dtype_name, in_dtype, is_array, is_jax_array
 from adamax.sparse import IndexedSlices, set_rows, sum_duplicates
 
 __all__ = ["added", "dense", "of_item", "of_take", "of_take_along_axis"]
 
 
-def of_take(
-    xp: Any, g: Any, y: Any, x: Any, indices: Any, axis: int | None = None, **_: Any
-) -> Any:
+def of_take(xp: Any, g: Any, y: Any, x: Any, indices: Any, axis: int | None = None) -> Any:
     """Return the gradient of x in ``take(x, indices, axis=axis)``."""
-    if axis is None:  # of the elements in their order, as NumPy takes them
+    if axis is None and x.ndim > 1:  # of the elements in their order, as NumPy takes them
         flat = xp.reshape(x, (-1,))
         return xp.reshape(dense(xp, _of_rows(xp, g, flat, indices, 0), flat.shape), x.shape)
-    return _of_rows(xp, g, x, indices, axis % x.ndim)
+    return _of_rows(xp, g, x, indices, (axis or 0) % x.ndim)
 
 
-def of_take_along_axis(
-    xp: Any, g: Any, y: Any, x: Any, indices: Any, axis: int = -1, **_: Any
-) -> Any:
+def of_take_along_axis(xp: Any, g: Any, y: Any, x: Any, indices: Any, axis: int = -1) -> Any:
     """Return the gradient of x in ``take_along_axis(x, indices, axis=axis)``."""
     axis %= x.ndim
-    places = [
-        indices if i == axis else _along(xp, n, i, x.ndim, indices) for i, n in enumerate(x.shape)
-    ]
+    places = [indices if i == axis else _along(xp, n, i, x) for i, n in enumerate(x.shape)]
     return _of_elements(xp, g, x, places)
 
 
 def of_item(xp: Any, g: Any, y: Any, x: Any, key: Any) -> Any:
     """Return the gradient of x in ``x[key]``."""
-    keys = key if isinstance(key, tuple) else (key,)
+    keys = _in_full(key if isinstance(key, tuple) else (key,), x.ndim)
     arrays = [i for i, k in enumerate(keys) if _is_integers(k)]
     if not arrays:
         whole = xp.zeros(x.shape, dtype=x.dtype, device=device_of(x))
@@ -48,7 +42,7 @@ def of_item(xp: Any, g: Any, y: Any, x: Any, key: Any) -> Any:
     if all(_is_integers(k) or isinstance(k, int) for k in keys):
         return _of_elements(xp, g, x, keys)
     raise NotImplementedError(
-        "there is no derivative of an index that mixes arrays with None, ... or parts of axes: "
+        "there is no derivative of an index that mixes arrays with None or parts of axes: "
         "index twice, first with one and then with the other, or use take"
     )
 
@@ -73,14 +67,13 @@ def added(xp: Any, a: Any, b: Any, shape: tuple[int, ...]) -> Any:
 
 def _of_rows(xp: Any, g: Any, x: Any, indices: Any, axis: int) -> Any:
     """Return the gradient of x where `g` holds its rows at `indices` along `axis`."""
-    indices = _counted(xp, indices, x.shape[axis])
-    if axis:
-        many = range(axis, axis + indices.ndim)
-        g = xp.permute_dims(g, (*many, *(i for i in range(g.ndim) if i not in many)))
-        shape = (x.shape[axis], *x.shape[:axis], *x.shape[axis + 1 :])
-        whole = dense(xp, _rows(xp, g, indices, shape), shape)
-        return xp.moveaxis(whole, 0, axis)
-    return _rows(xp, g, indices, tuple(x.shape))
+    indices = _places(xp, indices, x, axis)
+    if axis == 0:
+        return _rows(xp, g, indices, tuple(x.shape))
+    many = range(axis, axis + indices.ndim)
+    g = xp.permute_dims(g, (*many, *(i for i in range(g.ndim) if i not in many)))
+    shape = (x.shape[axis], *x.shape[:axis], *x.shape[axis + 1 :])
+    return xp.moveaxis(dense(xp, _rows(xp, g, indices, shape), shape), 0, axis)
 
 
 def _rows(xp: Any, g: Any, indices: Any, shape: tuple[int, ...]) -> IndexedSlices:
@@ -88,27 +81,46 @@ def _rows(xp: Any, g: Any, indices: Any, shape: tuple[int, ...]) -> IndexedSlice
     return IndexedSlices(xp.reshape(g, (count, *shape[1:])), xp.reshape(indices, (count,)), shape)
 
 
-def _of_elements(xp: Any, g: Any, x: Any, places: Any) -> Any:
-    """Return the gradient of x where `g` holds its elements, or rows, at `places` on its axes."""
+def _of_elements(xp: Any, g: Any, x: Any, keys: Any) -> Any:
+    """Return the gradient of x where `g` holds its elements, or rows, at `keys` on its axes."""
     flat: Any = 0
-    for place, n in zip(places, x.shape, strict=False):
-        flat = flat * n + (place % n if isinstance(place, int) else _counted(xp, place, n))
-    count = math.prod(x.shape[: len(places)])
-    rows = x.shape[len(places) :]
-    whole = dense(xp, _rows(xp, g, flat, (count, *rows)), (count, *rows))
-    return xp.reshape(whole, x.shape)
+    for axis, key in enumerate(keys):
+        flat = flat * x.shape[axis] + _places(xp, key, x, axis)
+    rows = x.shape[len(keys) :]
+    shape = (math.prod(x.shape[: len(keys)]), *rows)
+    return xp.reshape(dense(xp, _rows(xp, g, flat, shape), shape), x.shape)
 
 
-def _counted(xp: Any, indices: Any, n: int) -> Any:
-    """Return indices of which none counts from the end."""
+def _places(xp: Any, key: Any, x: Any, axis: int) -> Any:
+    """Return indices on an axis in a dtype that holds all of them, none counted from the end."""
+    n, device = x.shape[axis], device_of(x)
+    if isinstance(key, int):
+        return key % n
+    known = xp.__array_namespace_info__().default_dtypes(device=device)
+    indices = in_dtype(
+        key if is_array(key) else xp.asarray(key, device=device), known["indexing"], xp
+    )
     return xp.where(indices < 0, indices + n, indices)
 
 
-def _along(xp: Any, n: int, axis: int, ndim: int, like: Any) -> Any:
-    """Return 0 ... n - 1 along one axis, to broadcast with `like`."""
-    shape = tuple(n if i == axis else 1 for i in range(ndim))
-    return xp.reshape(xp.arange(n, dtype=like.dtype, device=device_of(like)), shape)
+def _along(xp: Any, n: int, axis: int, x: Any) -> Any:
+    """Return 0 ... n - 1 along one of the axes of `x`."""
+    shape = tuple(n if i == axis else 1 for i in range(x.ndim))
+    return xp.reshape(xp.arange(n, device=device_of(x)), shape)
+
+
+def _in_full(keys: tuple[Any, ...], ndim: int) -> tuple[Any, ...]:
+    """Return the parts of an index, the slices that ... stands for written out."""
+    for i, key in enumerate(keys):
+        if key is Ellipsis:
+            given = sum(key.ndim if _is_mask(key) else key is not None for key in keys) - 1
+            return (*keys[:i], *(slice(None),) * (ndim - given), *keys[i + 1 :])
+    return keys
 
 
 def _is_integers(key: Any) -> bool:
     return is_array(key) and "int" in dtype_name(key.dtype)
+
+
+def _is_mask(key: Any) -> bool:
+    return is_array(key) and "bool" in dtype_name(key.dtype)

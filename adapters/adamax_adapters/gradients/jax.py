@@ -15,7 +15,6 @@ def value_and_gradients(
     loss: Callable[[], Any], variables: Callable[[], list[Variable]]
 ) -> tuple[Any, list[Any]]:
     """Call the loss once on JAX's tracers; variables that it does not read have no gradient."""
-    watched = {id(variable): variable for variable in variables()}
     seen = set()
 
     def traced(values: dict[int, Any]) -> tuple[Any, Any]:
@@ -28,6 +27,11 @@ def value_and_gradients(
         total = result[0] if isinstance(result, tuple) else result
         return jnp.sum(jnp.asarray(total, float)), result
 
-    values = {key: variable.value for key, variable in watched.items()}
-    gradients, result = jax.grad(traced, has_aux=True)(values)
-    return result, [gradients[key] if key in seen else None for key in map(id, variables())]
+    values = {id(x): x.value for x in variables() if isinstance(x, Variable)}
+    floating = {key: x for key, x in values.items() if jnp.issubdtype(x.dtype, jnp.floating)}
+    total, back, result = jax.vjp(traced, floating, has_aux=True)
+    if isinstance(result, tuple):
+        return result, []
+    (gradients,) = back(jnp.ones_like(total))
+    keys = [id(variable) for variable in variables()]
+    return result, [gradients.get(key) if key in seen else None for key in keys]

@@ -5,6 +5,9 @@ from typing import Any
 
 import torch
 
+from adamax import nesting
+from adamax._arrays import without_graph
+from adamax.sparse import IndexedSlices
 from adamax.variable import Variable, reading
 
 __all__ = ["value_and_gradients"]
@@ -20,21 +23,29 @@ def value_and_gradients(
     leaves: dict[int, Any] = {}
 
     def read(variable: Variable, array: Any) -> Any:
-        if id(variable) not in leaves and array.is_floating_point():
+        if id(variable) not in leaves and torch.is_tensor(array) and array.is_floating_point():
             leaves[id(variable)] = array.detach().requires_grad_()
         return leaves.get(id(variable), array)
 
     with torch.enable_grad(), reading(read):
         result = loss()
     if isinstance(result, tuple):
-        return result, []
+        return _detached(result), []
     given = [leaves.get(id(x)) if isinstance(x, Variable) else x for x in variables()]
     places = [i for i, x in enumerate(given) if x is not None and x.requires_grad]
     gradients: list[Any] = [None] * len(given)
     if places and getattr(result, "requires_grad", False):
-        total = result.sum()
-        found = torch.autograd.grad(total, [given[i] for i in places], allow_unused=True)
+        at, ones = [given[i] for i in places], torch.ones_like(result)
+        found = torch.autograd.grad(result, at, ones, allow_unused=True)
         for i, gradient in zip(places, found, strict=True):
             gradients[i] = gradient
-        result = result.detach()
-    return result, gradients
+    return _detached(result), gradients
+
+
+def _detached(result: Any) -> Any:
+    """Return what a loss returned, cut off from the graph."""
+    return nesting.rebuilt(result, (_bare(x) for _, x in nesting.leaves(result, "loss")))
+
+
+def _bare(x: Any) -> Any:
+    return type(x)(*map(_bare, x)) if isinstance(x, IndexedSlices) else without_graph(x)

@@ -1,27 +1,37 @@
 """Stand-ins for the arrays and the namespace of a loss, which note what depends on variables."""
 
+import math
 import operator
 from collections.abc import Callable, Iterator
+from functools import cache, partial
 from typing import Any
 
-from adamax._arrays import array_namespace, compute_dtype, device_of
+from adamax._arrays import COMPUTE_DTYPES, array_namespace, device_of, dtype_name, is_torch_array
 from adamax.variable import Variable
 from adamax_adapters.gradients.derivatives import CONSTANT, NUMPY_NAMES, RULES, SEQUENCE_RULES
 
-__all__ = ["Traced", "TracedNamespace", "call", "plain"]
+__all__ = ["Traced", "TracedNamespace", "call", "is_real", "plain"]
+
+Found = list[tuple[int | None, "Traced"]]
+"""Stand-ins in the arguments of a call, with their positions; None where one is inside another."""
 
 
-def plain(x: Any) -> Any:
-    """Return `x` without stand-ins and variables, which may be anywhere in it."""
+def plain(x: Any, at: int | None = None, found: Found | None = None) -> Any:
+    """Return `x` without stand-ins and variables, which may be anywhere in it.
+
+    Those of a loss that is being differentiated are added to `found`: one that the user has kept
+    from an earlier loss is a constant by now.
+    """
     if isinstance(x, Traced):
+        if found is not None and x.tape.is_open:
+            found.append((at, x))
         return x.array
     if isinstance(x, Variable):
-        return plain(x.value)
-    if isinstance(x, tuple) and hasattr(x, "_fields"):
-        return type(x)(*map(plain, x))
-    if type(x) in (list, tuple):
-        return type(x)(map(plain, x))
-    return {key: plain(value) for key, value in x.items()} if type(x) is dict else x
+        return plain(x.value, at, found)
+    if isinstance(x, (list, tuple)):
+        parts = [plain(part, None, found) for part in x]
+        return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
+    return {key: plain(part, None, found) for key, part in x.items()} if type(x) is dict else x
 
 
 def call(name: str, compute: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -34,33 +44,30 @@ def call(name: str, compute: Callable[..., Any], *args: Any, **kwargs: Any) -> A
     compute : callable
         The function of the arrays' own library.
     """
-    args = tuple(x.value if isinstance(x, Variable) else x for x in args)
-    given = list(map(_read, args[0])) if name in SEQUENCE_RULES else args
-    sources = [(i, x.place, x.array) for i, x in enumerate(given) if isinstance(x, Traced)]
-    result = compute(*map(plain, args), **{key: plain(value) for key, value in kwargs.items()})
-    traced = [*_stand_ins(args), *_stand_ins(list(kwargs.values()))]
-    if not traced or name in CONSTANT:
+    found: Found = []
+    if name in SEQUENCE_RULES and args:
+        parts = [plain(x, i, found) for i, x in enumerate(args[0])]
+        args = (parts, *plain(args[1:], None, found))
+    else:
+        args = tuple([plain(x, i, found) for i, x in enumerate(args)])
+    kwargs = plain(kwargs, None, found) if kwargs else kwargs
+    result = compute(*args, **kwargs)
+    if not found or name in CONSTANT:
         return result
-    tape = traced[0].tape
-    known = name in RULES or name in SEQUENCE_RULES
-    if not known or len(traced) > len(sources):
-        tape.obstacle = tape.obstacle or f"calls {name} on something that depends on variables"
-        return result
-    if compute_dtype(result.dtype, array_namespace(result)) is None:
-        return result
-    return tape.note(name, tuple(map(plain, args)), plain(kwargs), sources, result)
+    first, tape = found[0][1].array, found[0][1].tape
+    if (name in RULES or name in SEQUENCE_RULES) and not [x for at, x in found if at is None]:
+        if result.dtype == first.dtype or is_real(result):
+            return tape.note(name, args, kwargs, found, result)
+        if "complex" not in dtype_name(result.dtype):
+            return result  # integers and truth values change in steps
+        name = f"{name}, with a complex result,"
+    tape.refuse(f"calls {name} on something that depends on variables")
+    return result
 
 
-def _read(x: Any) -> Any:
-    return x.value if isinstance(x, Variable) else x
-
-
-def _stand_ins(x: Any) -> Iterator["Traced"]:
-    if isinstance(x, Traced):
-        yield x
-    elif isinstance(x, (list, tuple)):
-        for part in x:
-            yield from _stand_ins(_read(part))
+def is_real(x: Any) -> bool:
+    """Say whether an array has a dtype in which there are derivatives."""
+    return dtype_name(x.dtype) in COMPUTE_DTYPES
 
 
 def _operator(name: str, compute: Callable[..., Any]) -> Callable[..., Any]:
@@ -75,32 +82,51 @@ class TracedNamespace:
     """A namespace whose functions note what they are called on."""
 
     def __init__(self, xp: Any) -> None:
-        self._xp = xp
+        self.bare = xp
         # By its name a namespace is known to be the same as that of the arrays themselves.
         self.__name__ = xp.__name__
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._xp, name)
-        if not callable(found) or isinstance(found, type):
-            return found
+        found = getattr(self.bare, name)
+        if callable(found) and not isinstance(found, type):
+            found = self.noting(name, found)
+        setattr(self, name, found)
+        return found
+
+    def noting(self, name: str, compute: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `compute`, the function called `name`, as one that notes its calls."""
         if name in COMPOSED:
-            return COMPOSED[name]
-        return lambda *args, **kwargs: call(name, found, *args, **kwargs)
+            return partial(COMPOSED[name], self)
+        return partial(call, name, compute)
 
 
-def _unstack(x: Any, axis: int = 0) -> tuple[Any, ...]:
-    first = x.__array_namespace__().moveaxis(x, axis, 0)
+tracing = cache(TracedNamespace)
+
+
+def _broadcast_arrays(xp: TracedNamespace, *arrays: Any) -> list[Any]:
+    shape = xp.bare.broadcast_arrays(*map(plain, arrays))[0].shape
+    return [xp.broadcast_to(x, shape) for x in arrays]
+
+
+def _dot(xp: TracedNamespace, a: Any, b: Any) -> Any:
+    """Return NumPy's product of numbers, vectors and matrices."""
+    axes = [getattr(x, "ndim", 0) for x in (a, b)]
+    if max(axes) > 2:
+        raise NotImplementedError("there is no derivative of dot with more axes than a matrix has")
+    return xp.matmul(a, b) if min(axes) else xp.multiply(a, b)
+
+
+def _unstack(xp: TracedNamespace, x: Any, axis: int = 0) -> tuple[Any, ...]:
+    first = xp.moveaxis(x, axis, 0)
     return tuple(first[i, ...] for i in range(first.shape[0]))
 
 
-def _broadcast_arrays(*arrays: Any) -> list[Any]:
-    xp = array_namespace(*map(plain, arrays))
-    shape = xp.broadcast_arrays(*map(plain, arrays))[0].shape
-    return [call("broadcast_to", xp.broadcast_to, x, shape) for x in arrays]
-
-
-COMPOSED = {"broadcast_arrays": _broadcast_arrays, "unstack": _unstack}
-"""Functions that are made of others."""
+COMPOSED: dict[str, Callable[..., Any]] = {
+    "broadcast_arrays": _broadcast_arrays,
+    "dot": _dot,
+    "unstack": _unstack,
+}
+"""Functions that are made of others, of the namespace that is their first argument."""
 
 
 class Traced:
@@ -116,33 +142,29 @@ class Traced:
     shape = property(lambda self: tuple(self.array.shape))
     dtype = property(lambda self: self.array.dtype)
     ndim = property(lambda self: len(self.array.shape))
-    size = property(lambda self: self.array.size)
+    size = property(lambda self: math.prod(self.array.shape))
     device = property(lambda self: device_of(self.array))
-    T = property(lambda self: self._function("permute_dims")(self, tuple(range(self.ndim))[::-1]))
-    mT = property(lambda self: self._function("matrix_transpose")(self))
+    T = property(lambda self: self._xp().permute_dims(self, tuple(range(self.ndim))[::-1]))
+    mT = property(lambda self: self._xp().matrix_transpose(self))
 
-    def _function(self, name: str) -> Callable[..., Any]:
-        found: Callable[..., Any] = getattr(TracedNamespace(array_namespace(self.array)), name)
-        return found
+    def _xp(self) -> TracedNamespace:
+        return tracing(array_namespace(self.array))
 
     def __getattr__(self, name: str) -> Any:
         """Find a method of the array, where it is the namesake of a function with a derivative."""
-        standard = NUMPY_NAMES.get(name, name)
         if name.startswith("__"):
             raise AttributeError(name)
-        method = getattr(self.array, name)
-        if callable(method) and name not in ("item", "tolist"):
-            return lambda *args, **kwargs: call(
-                standard,
-                lambda array, *rest, **how: getattr(array, name)(*rest, **how),
-                self,
-                *args,
-                **kwargs,
-            )
-        return method
+        method = getattr(type(self.array), name)
+        if not callable(method):
+            raise AttributeError(f"what depends on variables has no {name} inside a loss")
+        if name in ("item", "tolist"):
+            return partial(method, self.array)
+        # torch's methods share their names with functions that they are not the same as.
+        own = f"Tensor.{name}" if is_torch_array(self.array) else NUMPY_NAMES.get(name, name)
+        return partial(self._xp().noting(own, method), self)
 
     def __array_namespace__(self, api_version: str | None = None) -> TracedNamespace:
-        return TracedNamespace(array_namespace(self.array))
+        return self._xp()
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         """Note NumPy's elementwise functions; those with options have no derivative rule."""
@@ -154,23 +176,27 @@ class Traced:
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         """Note NumPy's other functions."""
         name = NUMPY_NAMES.get(func.__name__, func.__name__)
-        return call(name, func, *args, **kwargs)
+        return self._xp().noting(name, func)(*args, **kwargs)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        self.tape.obstacle = "converts something that depends on variables to a NumPy array"
+        self.tape.refuse("converts something that depends on variables to a NumPy array")
         return self.array.__array__()
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self.tape.obstacle = "assigns to elements of something that depends on variables"
         if self.tape.is_variable(self.place):
             raise RuntimeError("a variable cannot be assigned to inside a loss")
+        self.tape.refuse("assigns to elements of something that depends on variables")
         self.array[plain(key)] = plain(value)
 
     def __getitem__(self, key: Any) -> Any:
-        xp = array_namespace(self.array)
-        keys = [xp.asarray(k) if type(k) is list else k for k in _tuple(key)]
-        keys = [plain(k) for k in keys]
+        key = plain(key)
+        keys = [self._listed(k) for k in key] if isinstance(key, tuple) else [self._listed(key)]
         return call("getitem", operator.getitem, self, tuple(keys) if len(keys) != 1 else keys[0])
+
+    def _listed(self, key: Any) -> Any:
+        if type(key) is not list:
+            return key
+        return array_namespace(self.array).asarray(key, device=self.device)
 
     def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(len(self)))
@@ -216,7 +242,3 @@ class Traced:
     __matmul__ = _operator("matmul", operator.matmul)
     __rmatmul__ = _reflected("matmul", operator.matmul)
     __hash__ = object.__hash__
-
-
-def _tuple(key: Any) -> tuple[Any, ...]:
-    return key if isinstance(key, tuple) else (key,)
