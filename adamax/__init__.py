@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         save_checkpoint,
     )
     from adamax_adapters.config import serialize
+    from adamax_adapters.gradients.check import check_gradients
     from adamax_adapters.identifiers import deserialize, get
     from adamax_adapters.keras import Adamax
     from adamax_adapters.keras_files import load_keras_file
@@ -35,6 +36,7 @@ __all__ = [
     "IndexedSlices",
     "State",
     "Variable",
+    "check_gradients",
     "clipping",
     "deserialize",
     "get",
@@ -54,6 +56,7 @@ _HANDED_ON = {
     "Adamax": "keras",
     "CheckpointError": "checkpoint",
     "CheckpointManager": "manager",
+    "check_gradients": "gradients.check",
     "deserialize": "identifiers",
     "get": "identifiers",
     "get_keras_weights": "layouts",

@@ -1,0 +1,168 @@
+"""Gradients compared with central differences: a test of a loss, and of what differentiates it."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from adamax import nesting, validation
+from adamax._arrays import array_namespace, device_of, in_dtype, is_array, library_name, to_numpy
+from adamax.sparse import IndexedSlices
+from adamax.variable import Variable
+from adamax_adapters.gradients import Engine, gradient_pairs
+
+__all__ = ["check_gradients"]
+
+STEP = 1e-6  # of an element; larger ones lose accuracy to curvature, smaller ones to rounding
+
+
+def check_gradients(
+    loss: Callable[[], Any],
+    variables: Any,
+    *,
+    engine: Engine | None = None,
+    tolerance: float = 1e-6,
+) -> None:
+    """Compare the gradients of a loss with its central differences, in float64.
+
+    For every element x of every variable, with h = 1e-6 * max(1, |x|)::
+
+        difference = (loss(x + h) - loss(x - h)) / (2 * h)
+        |gradient - difference| <= tolerance * max(1, |difference|)
+
+    Parameters
+    ----------
+    loss : callable () -> scalar, or () -> (value, gradients)
+        As `minimize` takes it. It is called twice for every element: check a small model.
+    variables : Variable, nested sequences and mappings of them, or a callable that returns such
+        In the loss they hold float64, whatever their dtype; afterwards what they held before,
+        also if the loss raises.
+    engine : 'tape', 'jax', 'torch', 'autograd' or callable, optional
+        What differentiates the loss; default as in `minimize`.
+    tolerance : float
+        Rounding alone makes differences of about 2e-10 times the loss.
+
+    Raises
+    ------
+    AssertionError
+        If a gradient is not what the differences say. The message names the variable and the
+        first such element, and holds both numbers.
+    ValueError
+        If the loss is not finite, or not the same when called again; or if the library of a
+        variable has no float64, which JAX has to be told to have.
+    TypeError
+        If a variable is not a `Variable`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adamax import Variable, check_gradients
+    >>> w = Variable(np.array([1.0, 2.0]), name="w")
+    >>> check_gradients(lambda: np.sum(w**2), [w])
+    >>> check_gradients(lambda: (np.sum(w**2), [3.0 * w]), [w])  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    AssertionError: the gradient of w at (0,) is 3, but central differences give 2 (2 of 2 ...
+    """
+    tree = variables() if callable(variables) else variables
+    given = [variable for _, variable in nesting.leaves(tree, "variables")]
+    for variable in given:
+        if not isinstance(variable, Variable):
+            raise TypeError(
+                f"gradients are checked of Variables, got {type(variable).__name__}; wrap it in "
+                "Variable"
+            )
+    with _in_float64(given):
+        value, pairs = gradient_pairs(loss, tree, engine=engine)
+        start, again = _total(value), _total(loss())
+        if not math.isfinite(start):
+            raise ValueError(f"the loss is {start}: there are no differences to compare with")
+        if not abs(start - again) <= tolerance * max(1.0, abs(start)):
+            raise ValueError(
+                f"the loss is {start!r}, and {again!r} when called again: does it draw random "
+                "numbers, or count its calls?"
+            )
+        for gradient, variable in pairs:
+            _compare(
+                variable.name, _whole(gradient, variable), _differences(loss, variable), tolerance
+            )
+
+
+def _compare(name: str, gradient: Any, differences: Any, tolerance: float) -> None:
+    close = np.abs(gradient - differences) <= tolerance * np.maximum(1.0, np.abs(differences))
+    if not close.all():
+        place = tuple(int(i) for i in np.argwhere(~close)[0])
+        wrong = f"{np.count_nonzero(~close)} of {close.size} elements differ"
+        raise AssertionError(
+            f"the gradient of {name} at {place} is {gradient[place]:.9g}, but central differences "
+            f"give {differences[place]:.9g} ({wrong}): does the loss take a number out by float() "
+            "or item(), or is there a kink?"
+        )
+
+
+def _differences(loss: Callable[[], Any], variable: Variable) -> Any:
+    """Return the central differences for every element of a variable."""
+    start, host = variable._value, to_numpy(variable._value)
+    found = np.zeros(host.shape)
+    for i, x in enumerate(map(float, host.ravel())):
+        h = STEP * max(1.0, abs(x))
+        totals = []
+        for moved in (x + h, x - h):
+            variable._value = _with_element(start, i, moved)
+            totals.append(_total(loss()))
+        variable._value = start
+        found.flat[i] = (totals[0] - totals[1]) / ((x + h) - (x - h))
+    return found
+
+
+def _with_element(array: Any, i: int, x: float) -> Any:
+    """Return `array` with `x` as its element number `i`, in calls that every library has."""
+    xp = array_namespace(array)
+    flat = xp.reshape(array, (-1,))
+    here = xp.arange(flat.shape[0], device=device_of(array)) == i
+    return xp.reshape(xp.where(here, x, flat), array.shape)
+
+
+def _total(returned: Any) -> float:
+    """Return what a loss returned as one number."""
+    value = returned[0] if isinstance(returned, tuple) else returned
+    return float(array_namespace(value).sum(value) if is_array(value) else value)
+
+
+def _whole(gradient: Any, variable: Variable) -> Any:
+    """Return a gradient as a NumPy array of the shape of its variable."""
+    whole = np.zeros(variable.shape)
+    if gradient is None:
+        return whole
+    gradient = validation.gradient(gradient, variable._value, variable.name)
+    if isinstance(gradient, IndexedSlices):
+        np.add.at(whole, to_numpy(gradient.indices), to_numpy(gradient.values))
+        return whole
+    return whole + to_numpy(gradient)
+
+
+@contextmanager
+def _in_float64(variables: list[Variable]) -> Iterator[None]:
+    """Let variables hold float64 in the block; what they held before comes back."""
+    before = [variable._value for variable in variables]
+    try:
+        for variable in variables:
+            variable._value = _as_float64(variable)
+        yield
+    finally:
+        for variable, value in zip(variables, before, strict=True):
+            variable._value = value
+
+
+def _as_float64(variable: Variable) -> Any:
+    value = validation.parameter(variable._value, variable.name)
+    xp = array_namespace(value)
+    known = xp.__array_namespace_info__().dtypes(device=device_of(value), kind="real floating")
+    if "float64" not in known:
+        raise ValueError(
+            f"gradients are checked in float64, which {library_name(value)} does not have here; "
+            "JAX has it after jax.config.update('jax_enable_x64', True)"
+        )
+    return in_dtype(value, xp.float64, xp)
