@@ -52,12 +52,7 @@ def test_the_last_few_are_kept(tmp_path: Path) -> None:
         (folder / "notes.txt").write_text("mine")
         (folder / "step-4.safetensors").write_text("mine")
         saved(manager, run, 3, 4, 10)
-    assert names(folder) == [
-        "notes.txt",
-        "step-0000000004.safetensors",
-        name(10),
-        "step-1.safetensors",
-    ]
+    assert names(folder) == ["notes.txt", name(4), name(10), "step-4.safetensors"]
     assert manager.checkpoints() == {4: folder / name(4), 10: folder / name(10)}
 
 
