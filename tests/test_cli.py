@@ -1,5 +1,6 @@
 """The command `adamax`: its exit status, its one-line errors, and a default run interrupted."""
 
+import json
 import os
 import re
 import signal
@@ -67,6 +68,21 @@ def test_train_and_resume(here: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["train", "--resume", "--output", str(here / "run")]) == 0
 
 
+def test_inspect(capsys: pytest.CaptureFixture[str]) -> None:
+    """A checkpoint is shown as a table or as JSON; the status says whether its hashes hold."""
+    w = adamax.Variable(np.array([3.0, -4.0]), name="w")
+    adamax.save_checkpoint("w.safetensors", adamax.Adamax(), [w])
+    assert main(["inspect", "w.safetensors"]) == 0
+    assert "variable/w" in capsys.readouterr().out
+    assert main(["inspect", "--json", "w.safetensors"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["tensors"]["variable/w"]["norm"] == 5.0
+    data = bytearray(Path("w.safetensors").read_bytes())
+    data[-1] ^= 1
+    Path("w.safetensors").write_bytes(data)
+    assert main(["inspect", "--json", "w.safetensors"]) == 1
+
+
 def test_stopped_run_says_how_to_go_on(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,6 +124,8 @@ ERRORS: dict[str, tuple[str, str]] = {
     "short text": ("train --text short.txt", "too short: 3 words, expected at least 2000"),
     "context too long": ("train --context 200", "--context must be below 200"),
     "file as folder": ("train --text text.txt --output text.txt", "text.txt"),
+    "missing checkpoint": ("inspect no.safetensors", "No such file or directory: 'no.safetensors'"),
+    "no checkpoint": ("inspect text.txt", "text.txt is damaged or no checkpoint"),
     "nothing to resume": ("train --resume --output nowhere", "no run to resume: nowhere/run.json"),
     "a run is there": ("train --output run", "holds a run already: go on with it by --resume"),
 }
@@ -154,13 +172,19 @@ def test_backend_without_a_device(
     assert capsys.readouterr().err.endswith("cannot make an array: no device was found\n")
 
 
-@pytest.mark.parametrize("library", ["rich", "matplotlib"])
+@pytest.mark.parametrize(
+    ("library", "command"),
+    [("rich", "train"), ("matplotlib", "train"), ("rich", "inspect text.txt")],
+)
 def test_missing_extra_is_told(
-    library: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    library: str,
+    command: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Without what the extra `cli` installs, the command says so before it trains."""
+    """Without what the extra `cli` installs, a command says so before it does anything."""
     monkeypatch.setitem(sys.modules, library, None)
-    assert main(["train", "--text", "text.txt"]) == 2
+    assert main(command.split()) == 2
     assert f"needs {library}: pip install 'adamax[cli]'" in capsys.readouterr().err
 
 

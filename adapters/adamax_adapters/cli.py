@@ -11,6 +11,7 @@ from shlex import quote
 from typing import Any, NoReturn, get_args
 
 import adamax
+from adamax_adapters import inspection
 from adamax_adapters.checkpoint import CheckpointError
 from adamax_adapters.train.settings import Settings, UserError, option
 
@@ -73,15 +74,18 @@ def _parser() -> argparse.ArgumentParser:
             metavar={int: "N", float: "X"}.get(kind, field.name.upper()),
             help=field.metadata["help"] + default,
         )
+    inspect = commands.add_parser(
+        "inspect",
+        help="show what is in a checkpoint",
+        description="Show the tensors of a checkpoint in numbers, and whether their hashes hold.",
+    )
+    inspect.set_defaults(run=_inspect)
+    inspection.add_arguments(inspect)
     return parser
 
 
 def _train(output: str, resume: bool, **given: Any) -> int:
-    try:
-        for library in ("matplotlib", "rich"):  # missed now, not when the results are drawn
-            import_module(library)
-    except ModuleNotFoundError as error:
-        raise UserError(f"adamax train needs {error.name}: pip install 'adamax[cli]'") from None
+    _require("matplotlib", "rich")  # now, not when the results are drawn
     from rich.console import Console
 
     from adamax_adapters.train.run import train
@@ -94,3 +98,18 @@ def _train(output: str, resume: bool, **given: Any) -> int:
         return 0
     console.print(f"stopped and saved; go on by: adamax train --resume --output {quote(output)}")
     return INTERRUPTED
+
+
+def _inspect(file: str, as_json: bool) -> int:
+    if not as_json:
+        _require("rich")
+    return inspection.inspect(file, as_json)
+
+
+def _require(*libraries: str) -> None:
+    """Raise if a library that the extra `cli` installs is missing."""
+    try:
+        for library in libraries:
+            import_module(library)
+    except ModuleNotFoundError as error:
+        raise UserError(f"this command needs {error.name}: pip install 'adamax[cli]'") from None
