@@ -142,7 +142,7 @@ def read_json(text: str) -> dict[str, Any]:
             f"received: {text[:80]!r}"
         )
     version = read.pop("format", FORMAT)
-    if version != FORMAT:
+    if type(version) is not int or version != FORMAT:
         raise ValueError(
             f"Improper config: expected format {FORMAT}, received {version!r}; "
             "was it written by a later version of adamax?"
