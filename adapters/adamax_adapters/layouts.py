@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from adamax import validation
-from adamax._arrays import is_array, to_numpy
+from adamax._arrays import array_namespace
 from adamax.schedules import LearningRateSchedule
 from adamax.variable import Variable
 from adamax_adapters.keras import Adamax
 from adamax_adapters.slots import MOMENTS
-from adamax_adapters.weights import assign_all
+from adamax_adapters.weights import fitted
 
 __all__ = ["assign_in_order", "get_keras_weights", "set_keras_weights"]
 
@@ -91,23 +91,20 @@ def assign_in_order(
 ) -> float | None:
     """Do what `set_keras_weights` does, with the variables in an order of their own."""
     places = _places(optimizer, variables, layout)
-    rate, rest = None, [_on_host(weight) for weight in weights]
+    rate, rest = None, list(weights)
     if layout == "keras" and len(rest) == len(places) + 1:
         rate = validation.non_negative(rest.pop(1), "the learning rate among the weights")
+    new = fitted(places, rest, optimizer._name)
     norms = {id(optimizer._slots.of(variable)["v"]) for variable in variables}
-    for place, weight in zip(places, rest, strict=False):
-        if id(place) in norms and np.any(np.asarray(weight) < 0):
+    for place, value in zip(places, new, strict=True):
+        if id(place) in norms and bool(array_namespace(value).any(value < 0)):
             raise ValueError(
                 f"the weight provided for {place.name} is negative somewhere, which an infinity "
                 f"norm cannot be; are the weights in another layout than {layout!r}?"
             )
-    assign_all(places, rest, optimizer._name)
+    for place, value in zip(places, new, strict=True):
+        place.assign(value)
     return rate
-
-
-def _on_host(weight: Any) -> Any:
-    weight = weight.value if isinstance(weight, Variable) else weight
-    return to_numpy(weight) if is_array(weight) else weight
 
 
 def _moved(optimizer: Adamax) -> list[Variable]:

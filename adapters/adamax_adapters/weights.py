@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from adamax._arrays import array_namespace, dtype_name, is_array, to_numpy
+from adamax._arrays import Array, array_namespace, dtype_name, is_array, to_numpy
 from adamax.variable import Variable
 from adamax_adapters.initializers import initial_value
 
-__all__ = ["assign_all", "counter", "new_counter", "new_weight", "step_after"]
+__all__ = ["assign_all", "counter", "fitted", "new_counter", "new_weight", "step_after"]
 
 
 def new_counter(name: str) -> Variable:
@@ -84,7 +84,13 @@ def new_weight(
 
 
 def assign_all(variables: Sequence[Variable], weights: Sequence[Any], name: str) -> None:
-    """Assign `weights` to `variables`, after all have been checked.
+    """Assign `weights` to `variables` of the optimizer called `name`, all or none."""
+    for variable, value in zip(variables, fitted(variables, weights, name), strict=True):
+        variable.assign(value)
+
+
+def fitted(variables: Sequence[Variable], weights: Sequence[Any], name: str) -> list[Array]:
+    """Return `weights` as arrays that can be assigned to `variables`.
 
     Raises
     ------
@@ -102,9 +108,7 @@ def assign_all(variables: Sequence[Variable], weights: Sequence[Any], name: str)
             f"{len(weights)}, but the optimizer was expecting {len(variables)} weights; before "
             f"the first step, build(var_list) makes its slots. Received: {weights!r:.50}"
         )
-    new = [_fitting(value, variable) for value, variable in zip(weights, variables, strict=True)]
-    for variable, value in zip(variables, new, strict=True):
-        variable.assign(value)
+    return [_fitting(value, variable) for value, variable in zip(weights, variables, strict=True)]
 
 
 def _fitting(value: Any, variable: Variable) -> Any:
