@@ -1,4 +1,4 @@
-"""What is checked: `nox` runs the tests; `nox -s lint wheel docs` checks the rest."""
+"""What is checked: `nox` runs the tests; `nox -s lint wheel docs backends` checks the rest."""
 
 import shutil
 from pathlib import Path
@@ -37,6 +37,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def backends(session: nox.Session) -> None:
+    """Run the tests with JAX and torch, which those of every library and engine then take in."""
+    session.install("-e", ".", *group("tests"), *group("backends"))
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style, format and types."""
     session.install("-e", ".", *group("tests"), *group("lint"))
@@ -67,3 +74,10 @@ def docs(session: nox.Session) -> None:
     """Build the documentation; a warning is an error."""
     session.install("-e", ".", *group("docs"))
     session.run("sphinx-build", "-W", "--keep-going", "-E", "-b", "html", "docs", "docs/_build")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Print what differentiation costs; nothing is checked, as machines differ."""
+    session.install("-e", ".", *group("tests"))
+    session.run("python", "tests/benchmarks/gradients.py")

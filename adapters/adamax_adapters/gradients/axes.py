@@ -25,7 +25,7 @@ def like(xp: Any, g: Any, x: Any) -> Any:
         extra = len(g.shape) - len(shape)
         repeated = [i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1]
         g = xp.sum(g, axis=(*range(extra), *repeated), keepdims=True)
-        g = xp.reshape(g, g.shape[extra:])
+        g = xp.reshape(g, g.shape[extra:]) if extra else g
     return in_dtype(g, x.dtype, xp)
 
 

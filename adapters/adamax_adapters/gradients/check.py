@@ -27,9 +27,9 @@ def check_gradients(
 ) -> None:
     """Compare the gradients of a loss with its central differences, in float64.
 
-    For every element x of every variable, with h = 1e-6 * max(1, |x|)::
+    For every element x of every variable::
 
-        difference = (loss(x + h) - loss(x - h)) / (2 * h)
+        difference = (loss(x + h) - loss(x - h)) / (2 * h),  h = 1e-6 * max(1, |x|)
         |gradient - difference| <= tolerance * max(1, |difference|)
 
     Parameters

@@ -41,17 +41,17 @@ class Tape:
     def read(self, variable: Variable, value: Any) -> Any:
         """Return the stand-in for a variable that the loss reads; integers are constants."""
         if id(variable) not in self._variables:
-            if not is_real(value):
+            if not is_real(value.dtype):
                 return value
             self._calls.append(None)
             stand_in = Traced(read_only(value), self, len(self._calls) - 1)
             self._variables[id(variable)] = (variable, stand_in)
         return self._variables[id(variable)][1]
 
-    def note(self, *call: Any) -> Traced:
+    def note(self, name: str, args: Any, kwargs: Any, sources: Any, result: Any) -> Traced:
         """Return the stand-in for the result of a call."""
-        self._calls.append(Call(*call))
-        return Traced(call[-1], self, len(self._calls) - 1)
+        self._calls.append(Call(name, args, kwargs, sources, result))
+        return Traced(result, self, len(self._calls) - 1)
 
     def refuse(self, reason: str) -> None:
         """Note that there is no way back; it matters only if the loss returns no gradients."""
@@ -85,7 +85,8 @@ class Tape:
             if call is None or len(self._calls) not in gradients:
                 continue
             gradient = gradients.pop(len(self._calls))
-            gradient = indexing.dense(xp, gradient, call.result.shape)
+            if isinstance(gradient, IndexedSlices):
+                gradient = indexing.dense(xp, gradient, call.result.shape)
             for i, source in call.sources:
                 part = _contribution(xp, gradient, call, i)
                 if not isinstance(part, IndexedSlices):

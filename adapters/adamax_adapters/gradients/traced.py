@@ -54,9 +54,9 @@ def call(name: str, compute: Callable[..., Any], *args: Any, **kwargs: Any) -> A
     result = compute(*args, **kwargs)
     if not found or name in CONSTANT:
         return result
-    first, tape = found[0][1].array, found[0][1].tape
+    tape = found[0][1].tape
     if (name in RULES or name in SEQUENCE_RULES) and not [x for at, x in found if at is None]:
-        if result.dtype == first.dtype or is_real(result):
+        if is_real(result.dtype):
             return tape.note(name, args, kwargs, found, result)
         if "complex" not in dtype_name(result.dtype):
             return result  # integers and truth values change in steps
@@ -65,9 +65,10 @@ def call(name: str, compute: Callable[..., Any], *args: Any, **kwargs: Any) -> A
     return result
 
 
-def is_real(x: Any) -> bool:
-    """Say whether an array has a dtype in which there are derivatives."""
-    return dtype_name(x.dtype) in COMPUTE_DTYPES
+@cache
+def is_real(dtype: Any) -> bool:
+    """Say whether there are derivatives in a dtype."""
+    return dtype_name(dtype) in COMPUTE_DTYPES
 
 
 def _operator(name: str, compute: Callable[..., Any]) -> Callable[..., Any]:
