@@ -12,6 +12,7 @@ from adamax_adapters.tensorfile import Tensor
 __all__ = ["add_arguments", "inspect"]
 
 DAMAGED = 1  # exit status
+WIDTH = 10_000  # characters: no name or number is cut short to fit a terminal
 STATISTICS = ("min", "max", "norm", "nonfinite")
 
 
@@ -70,23 +71,21 @@ def _numbers(part: Tensor) -> dict[str, Any]:
 
 
 def _print_table(file: str, summary: dict[str, Any]) -> None:
-    from rich import box  # JSON is printed without it
-    from rich.console import Console
+    from rich.console import Console  # JSON is printed without it
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("tensor", "dtype", "shape", *STATISTICS, "sha256", box=box.SIMPLE_HEAD)
-    table.columns[0].overflow = "fold"
+    table = Table("tensor", "dtype", "shape", *STATISTICS, "sha256", box=None, pad_edge=False)
     for name, entry in summary["tensors"].items():
         table.add_row(
             Text(_printable(name)),
             entry["dtype"],
             "x".join(map(str, entry["shape"])) or "scalar",
-            *("" if entry[key] is None else f"{entry[key]:.6g}" for key in STATISTICS),
+            *("" if entry[key] is None else f"{entry[key]:.4g}" for key in STATISTICS),
             "holds" if entry["sound"] else "DIFFERS",
         )
     optimizer, library = summary["optimizer"], _printable(summary["library"])
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = Console(width=WIDTH, highlight=False, markup=False, emoji=False)
     console.print(f"{_printable(file)}: step {summary['iterations']}, written by {library}")
     console.print(f"{_printable(optimizer['class_name'])}: {json.dumps(optimizer['config'])}")
     console.print(table)
