@@ -65,9 +65,14 @@ def call(name: str, compute: Callable[..., Any], *args: Any, **kwargs: Any) -> A
     return result
 
 
-@cache
 def is_real(dtype: Any) -> bool:
     """Say whether there are derivatives in a dtype."""
+    # With their types first, dtypes of two libraries are told apart and never compared.
+    return _is_real(type(dtype), dtype)
+
+
+@cache
+def _is_real(kind: type, dtype: Any) -> bool:
     return dtype_name(dtype) in COMPUTE_DTYPES
 
 
