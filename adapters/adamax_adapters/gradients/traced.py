@@ -67,13 +67,13 @@ def call(name: str, compute: Callable[..., Any], *args: Any, **kwargs: Any) -> A
 
 def is_real(dtype: Any) -> bool:
     """Say whether there are derivatives in a dtype."""
-    # With their types first, dtypes of two libraries are told apart and never compared.
-    return _is_real(type(dtype), dtype)
+    # Told apart by their types first, dtypes of two libraries are never compared.
+    return _is_real((type(dtype), dtype))
 
 
 @cache
-def _is_real(kind: type, dtype: Any) -> bool:
-    return dtype_name(dtype) in COMPUTE_DTYPES
+def _is_real(kind: tuple[type, Any]) -> bool:
+    return dtype_name(kind[1]) in COMPUTE_DTYPES
 
 
 def _operator(name: str, compute: Callable[..., Any]) -> Callable[..., Any]:
