@@ -234,6 +234,14 @@ def test_variables_that_are_not_trainable_are_minimised_over() -> None:
     np.testing.assert_allclose(a.value, [0.5, 0.5])
 
 
+def test_a_variable_may_be_the_loss() -> None:
+    """A loss that returns a variable itself has a gradient of ones."""
+    a, _ = two()
+    value, (gradient,) = value_and_gradients(lambda: a, [a])
+    np.testing.assert_array_equal(value, [1.0, 2.0])
+    np.testing.assert_array_equal(gradient, [1.0, 1.0])
+
+
 def test_no_variables_are_no_step() -> None:
     """Nothing to minimise over is no error, and no step."""
     a, _ = two()

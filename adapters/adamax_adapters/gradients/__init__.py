@@ -151,6 +151,7 @@ def _weighted(returned: Any, grad_loss: Any) -> Any:
             "loss must return a scalar, or (value, gradients), "
             f"got {type(returned).__name__}; does it lack a return?"
         )
+    returned = returned.value if isinstance(returned, Variable) else returned
     if grad_loss is None:
         return returned
     shapes = [tuple(getattr(x, "shape", ())) for x in (returned, grad_loss)]

@@ -13,7 +13,7 @@ def expanded(xp: Any, g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     """Return `g`, the reduction of `x` along `axis`, broadcast to the shape of `x` again."""
     if not keepdims:
         axes = range(x.ndim) if axis is None else axis if isinstance(axis, Sequence) else (axis,)
-        gone = {i % x.ndim for i in axes}
+        gone = {i % max(1, x.ndim) for i in axes}
         g = xp.reshape(g, tuple(1 if i in gone else n for i, n in enumerate(x.shape)))
     return xp.broadcast_to(g, x.shape)
 

@@ -100,9 +100,9 @@ def _none(xp: Any, g: Any, y: Any, x: Any, *_: Any, **__: Any) -> Any:
     return xp.zeros_like(x)
 
 
-def _back(xp: Any, g: Any, y: Any, x: Any, *_: Any, order: str = "C", **__: Any) -> Any:
+def _back(xp: Any, g: Any, y: Any, x: Any, *how: Any, order: str = "C", **_: Any) -> Any:
     """Return `g` in the shape of the argument: the elements kept their order."""
-    if order != "C" or any(isinstance(given, str) for given in _):
+    if order != "C" or any(isinstance(given, str) for given in how):
         raise TypeError("order must be 'C'")
     return xp.reshape(g, x.shape)
 
