@@ -183,8 +183,8 @@ def test_a_run_goes_on_past_what_was_refused(tmp_path: Path) -> None:
     with CheckpointManager(tmp_path, keep=2) as manager:
         saved(manager, run, 1, 5)
     damage(tmp_path / name(5))
+    CheckpointManager(tmp_path).restore_latest(run.optimizer, run.variables)
     with CheckpointManager(tmp_path, keep=1) as manager:
-        manager.restore_latest(run.optimizer, run.variables)
         saved(manager, run, 2, 3)
         assert names(tmp_path) == [name(3), name(5)]
         restored = CheckpointManager(tmp_path).restore_latest(run.optimizer, run.variables)

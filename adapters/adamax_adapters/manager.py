@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from adamax_adapters.contents import read, write
+from adamax_adapters.contents import Contents, read, write
 from adamax_adapters.durable import make_folder, temporary_of
 from adamax_adapters.keras import Adamax
 from adamax_adapters.locking import lock_file
@@ -64,7 +64,7 @@ class CheckpointManager:
             raise ValueError(f"Expected keep to be an int >= 1, received: {keep!r}")
         self.directory = Path(directory)
         self.keep = keep
-        self._refused: set[Path] = set()
+        self._damaged: set[Path] = set()
         self._lock: weakref.finalize[Any, Any] | None = None
 
     def save(self, optimizer: Adamax, variables: Any = None) -> Path:
@@ -88,14 +88,9 @@ class CheckpointManager:
         contents = snapshot(optimizer, variables)
         self._own()
         step, path = contents.iterations, self.directory / _name(contents.iterations)
-        sound = {at: file for at, file in self.checkpoints().items() if file not in self._refused}
-        later = [file for at, file in sound.items() if at > step]
-        if later:
-            raise CheckpointError(
-                f"{self.directory} holds {later[-1].name}, of a later step than {step}: "
-                "go on from it by restore_latest, or use another folder"
-            )
+        self._refuse_later(step)
         write(path, contents)
+        self._damaged.discard(path)
         kept = [file for at, file in self.checkpoints().items() if at <= step]
         for file in kept[: -self.keep]:
             file.unlink(missing_ok=True)
@@ -120,14 +115,11 @@ class CheckpointManager:
         refused: dict[Path, str] = {}
         for step, path in reversed(self.checkpoints().items()):
             try:
-                contents = read(path)
-                if contents.iterations != step:
-                    raise CheckpointError(f"{path} is of step {contents.iterations}, or renamed")
+                contents = _trusted(path, step)
             except (CheckpointError, OSError) as error:
                 refused[path] = str(error)
                 continue
             restore(path, contents, optimizer, variables)
-            self._refused = set(refused)
             return Restored(path, step, refused)
         if refused:
             reasons = "; ".join(refused.values())
@@ -158,6 +150,21 @@ class CheckpointManager:
     ) -> None:
         self.close()
 
+    def _refuse_later(self, step: int) -> None:
+        """Raise if the folder holds a sound checkpoint of a later step."""
+        for at, path in self.checkpoints().items():
+            if at <= step or path in self._damaged:
+                continue
+            try:
+                _trusted(path, at)
+            except (CheckpointError, OSError):
+                self._damaged.add(path)
+                continue
+            raise CheckpointError(
+                f"{self.directory} holds {path.name}, of a later step than {step}: "
+                "go on from it by restore_latest, or use another folder"
+            )
+
     def _own(self) -> None:
         """Make the folder, take its lock, and remove what writers left that were killed."""
         if self._lock is not None:
@@ -174,6 +181,14 @@ class CheckpointManager:
         for path in self.directory.iterdir():
             if _step(temporary_of(path.name)) >= 0:
                 path.unlink(missing_ok=True)
+
+
+def _trusted(path: Path, step: int) -> Contents:
+    """Return the contents of a file, if all of it is sound and of the step that its name says."""
+    contents = read(path)
+    if contents.iterations != step:
+        raise CheckpointError(f"{path} is of step {contents.iterations}, or renamed")
+    return contents
 
 
 def _name(step: int) -> str:
