@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from runs import new_run, same
 
+from adamax import load_checkpoint, save_checkpoint
 from adamax_adapters import durable
+from adamax_adapters.contents import read
 from adamax_adapters.durable import make_folder, temporary_of, write_whole
 
 OLD, NEW = b"the old content", [b"the new ", b"content, ", b"in pieces"]
@@ -35,7 +38,7 @@ class System:
         Called instead of it.
     """
 
-    OPERATIONS = ("open", "write", "fsync", "close", "replace", "unlink")
+    OPERATIONS = ("open", "lseek", "write", "fsync", "close", "replace", "unlink")
 
     def __init__(self, fails_at: int = -1, failure: Callable[..., Any] | None = None) -> None:
         self.fails_at, self.failure = fails_at, failure
@@ -92,10 +95,18 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[System], System]:
     return put_between
 
 
-def operations(use: Callable[[System], System], path: Path) -> list[Operation]:
+def write(path: Path, way: str) -> None:
+    """Write the new content: piece by piece, or its beginning last."""
+    if way == "in order":
+        write_whole(path, NEW)
+    else:
+        write_whole(path, NEW[1:], length=len(NEW[0]), beginning=lambda: NEW[0])
+
+
+def operations(use: Callable[[System], System], path: Path, way: str) -> list[Operation]:
     """Return what one undisturbed writing does."""
     system = use(System())
-    write_whole(path, NEW)
+    write(path, way)
     return system.log
 
 
@@ -107,24 +118,33 @@ FAILURES = {
 }
 
 
+# Both end with replace; open, fsync, close of the folder.
+WAYS = {
+    "in order": "open lseek write write write fsync close".split(),
+    "beginning last": "open lseek write write fsync lseek write fsync close".split(),
+}
+each_way = pytest.mark.parametrize("way", WAYS)
+
+
+@each_way
 @pytest.mark.parametrize("failure", FAILURES)
 @pytest.mark.parametrize("old", [OLD, None], ids=["old", "none"])
 def test_every_failure_leaves_the_old_file_or_the_new_one(
-    failure: str, old: bytes | None, tmp_path: Path, use: Callable[[System], System]
+    failure: str, old: bytes | None, way: str, tmp_path: Path, use: Callable[[System], System]
 ) -> None:
     """With a failure at every operation in turn: old or new, never neither, and no other file."""
     path = tmp_path / "file"
-    count = len(operations(use, path))
-    assert count == 10  # open, 3 writes, fsync, close, replace; open, fsync, close of the folder
+    calls = [operation.name for operation in operations(use, path, way)]
+    assert calls == [*WAYS[way], "replace", "open", "fsync", "close"]
     outcomes = set()
-    for number in range(count):
+    for number in range(len(calls)):
         path.unlink(missing_ok=True)
         if old is not None:
             path.write_bytes(old)
         system = use(System(number, FAILURES[failure]))
         raised = False
         try:
-            write_whole(path, NEW)
+            write(path, way)
         except OSError:
             raised = True
         found = path.read_bytes() if path.exists() else None
@@ -136,11 +156,37 @@ def test_every_failure_leaves_the_old_file_or_the_new_one(
     assert outcomes == ({(False, False)} if failure == "short" else {(True, True), (True, False)})
 
 
+@pytest.mark.parametrize("failure", FAILURES)
+def test_every_failure_leaves_the_old_checkpoint_or_the_new_one(
+    failure: str, tmp_path: Path, use: Callable[[System], System]
+) -> None:
+    """A checkpoint is saved so: with a failure at every operation in turn, one of them loads."""
+    path = tmp_path / "file"
+    run = new_run()
+    system = use(System())
+    save_checkpoint(path, run.optimizer, run.variables)
+    for number in range(len(system.log)):
+        run.train(1)
+        use(System(number, FAILURES[failure]))
+        step = int(run.optimizer.iterations)
+        try:
+            save_checkpoint(path, run.optimizer, run.variables)
+        except OSError:
+            assert failure != "short"
+        else:
+            assert read(path).iterations == step
+        assert os.listdir(tmp_path) == ["file"]
+        loaded = new_run(1)
+        load_checkpoint(path, loaded.optimizer, loaded.variables)
+        loaded.train(step - int(loaded.optimizer.iterations))
+        assert same(loaded.state(), run.state())
+
+
 def test_a_system_that_takes_nothing_is_an_error(
     tmp_path: Path, use: Callable[[System], System]
 ) -> None:
     """A write of 0 bytes is no reason to try for ever."""
-    use(System(1, lambda real, *arguments: 0))
+    use(System(2, lambda real, *arguments: 0))
     with pytest.raises(OSError, match="no more bytes"):
         write_whole(tmp_path / "file", NEW)
     assert os.listdir(tmp_path) == []
@@ -171,14 +217,19 @@ def contents_after_a_crash(log: list[Operation], path: Path) -> set[bytes]:
     """
     opened: dict[int, str] = {}
     written: dict[str, bytes] = {}
+    places: dict[int, int] = {}
     synced: set[str] = set()
     renamed = ""
     for name, arguments, result in log:
         if name == "open":
-            opened[result] = str(arguments[0])
+            opened[result], places[result] = str(arguments[0]), 0
+        elif name == "lseek":
+            places[arguments[0]] = result
         elif name == "write":
-            file = opened[arguments[0]]
-            written[file] = written.get(file, b"") + bytes(arguments[1][:result])
+            file, place = opened[arguments[0]], places[arguments[0]]
+            there = written.get(file, b"").ljust(place, b"\0")
+            written[file] = there[:place] + bytes(arguments[1][:result]) + there[place + result :]
+            places[arguments[0]] += result
             synced.discard(file)
         elif name == "fsync":
             synced.add(opened[arguments[0]])
@@ -193,24 +244,26 @@ def contents_after_a_crash(log: list[Operation], path: Path) -> set[bytes]:
     return possible if str(path.parent) in synced else possible | {OLD}
 
 
+@each_way
 def test_every_crash_leaves_the_old_file_or_the_new_one(
-    tmp_path: Path, use: Callable[[System], System]
+    way: str, tmp_path: Path, use: Callable[[System], System]
 ) -> None:
     """Whenever the machine stops, old or new is on the disk; after the last operation, new."""
     path = tmp_path / "file"
-    log = operations(use, path)
+    log = operations(use, path, way)
     for stop in range(len(log) + 1):
         assert contents_after_a_crash(log[:stop], path) <= {OLD, b"".join(NEW)}
     assert contents_after_a_crash(log, path) == {b"".join(NEW)}
 
 
+@each_way
 def test_the_model_of_a_crash_knows_what_is_unsafe(
-    tmp_path: Path, use: Callable[[System], System]
+    way: str, tmp_path: Path, use: Callable[[System], System]
 ) -> None:
     """Without the fsync of the file, half of it would do; without the folder's, the old file."""
     path = tmp_path / "file"
-    log = operations(use, path)
-    first, last = (i for i, operation in enumerate(log) if operation.name == "fsync")
+    log = operations(use, path, way)
+    *_, first, last = (i for i, operation in enumerate(log) if operation.name == "fsync")
     assert b"the new" in contents_after_a_crash(log[:first] + log[first + 1 :], path)
     assert OLD in contents_after_a_crash(log[:last] + log[last + 1 :], path)
 
@@ -249,7 +302,7 @@ def test_temporary_files_are_known_by_their_names(
     tmp_path: Path, use: Callable[[System], System]
 ) -> None:
     """What a killed writer leaves can be told from every other file."""
-    temporary = operations(use, tmp_path / "step-1.safetensors")[0].arguments[0]
+    temporary = operations(use, tmp_path / "step-1.safetensors", "in order")[0].arguments[0]
     assert temporary_of(os.path.basename(temporary)) == "step-1.safetensors"
     others = "file .file .file.tmp file.0123456789abcdef.tmp .0123456789abcdef.tmp .f.0123.tmp"
     assert {temporary_of(name) for name in others.split()} == {""}

@@ -102,12 +102,12 @@ def test_steps_are_taken_while_a_file_is_written(
     optimizer, variables = parts()
     step(optimizer, variables)
 
-    def write_slowly(path: Any, pieces: Any) -> None:
+    def write_slowly(path: Any, pieces: Any, **rest: Any) -> None:
         thread = threading.Thread(target=step, args=(optimizer, variables))
         thread.start()
         thread.join(timeout=60)
         assert not thread.is_alive()
-        write_whole(path, pieces)
+        write_whole(path, pieces, **rest)
 
     monkeypatch.setattr(contents, "write_whole", write_slowly)
     save_checkpoint(tmp_path / "file", optimizer)

@@ -2,15 +2,15 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import adamax
 from adamax_adapters.canonical import canonical, has_form, read_canonical
 from adamax_adapters.durable import write_whole
-from adamax_adapters.tensorfile import CheckpointError, Tensor, decode, encode
+from adamax_adapters.tensorfile import CheckpointError, Tensor, body, decode, head
 
 __all__ = ["Contents", "Description", "damaged", "examine", "read", "write"]
 
@@ -88,14 +88,17 @@ def write(path: str | os.PathLike[str], contents: Contents) -> None:
     OSError
         If the file cannot be written; an old one is left as it was.
     """
-    metadata = contents._replace(sha256=_digests(contents.tensors))._asdict()
-    metadata["variables"] = [entry._asdict() for entry in contents.variables]
-    del metadata["tensors"]
-    try:
-        metadata["digest"] = _sha256(canonical(metadata))
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"the optimizer's configuration is not plain JSON: {error}") from None
-    write_whole(path, encode(contents.tensors, canonical(metadata)))
+    tensors = contents.tensors
+    blank = contents._replace(sha256=dict.fromkeys(tensors, _sha256("")))
+    length = len(head(tensors, _written(blank)))  # hashes are all of one length
+    with _digests(tensors) as digests:
+        # The threads hash while the elements are written.
+        write_whole(
+            path,
+            body(tensors),
+            length=length,
+            beginning=lambda: head(tensors, _written(contents._replace(sha256=dict(digests)))),
+        )
 
 
 def read(path: str | os.PathLike[str]) -> Contents:
@@ -141,8 +144,21 @@ def examine(path: str | os.PathLike[str]) -> Contents:
 
 def damaged(contents: Contents) -> list[str]:
     """Return the names of the tensors that are not what was written."""
-    found = _digests(contents.tensors)
+    with _digests(contents.tensors) as digests:
+        found = dict(digests)
     return [name for name in contents.names() if contents.sha256[name] != found[name]]
+
+
+def _written(contents: Contents) -> str:
+    """Return the metadata as it stands in the file."""
+    metadata = contents._asdict()
+    metadata["variables"] = [entry._asdict() for entry in contents.variables]
+    del metadata["tensors"]
+    try:
+        metadata["digest"] = _sha256(canonical(metadata))
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"the optimizer's configuration is not plain JSON: {error}") from None
+    return canonical(metadata)
 
 
 def _metadata(text: str) -> dict[str, Any]:
@@ -165,17 +181,20 @@ def _metadata(text: str) -> dict[str, Any]:
     return metadata
 
 
-def _digests(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Return the sha256 of each tensor: of its dtype, shape and elements together."""
-    digests: Iterable[str] = map(_tensor_digest, tensors.values())
-    if sum(part.stored.nbytes for part in tensors.values()) > THREADS_PAY:
-        # A process that is about to end starts no threads, and may well save.
-        with suppress(RuntimeError), ThreadPoolExecutor() as pool:
-            digests = list(pool.map(_tensor_digest, tensors.values()))
-    return dict(zip(tensors, digests, strict=True))
+@contextmanager
+def _digests(tensors: Mapping[str, Tensor]) -> Iterator[Iterator[tuple[str, str]]]:
+    """Give the block the names of tensors with their sha256s; threads hash while the block runs."""
+    parts = tensors.values()
+    found: Iterator[str] = map(_tensor_digest, parts)
+    with ThreadPoolExecutor() as pool:
+        if sum(part.stored.nbytes for part in parts) > THREADS_PAY:
+            with suppress(RuntimeError):  # a process that is about to end starts no threads
+                found = pool.map(_tensor_digest, parts)
+        yield zip(tensors, found, strict=True)
 
 
 def _tensor_digest(part: Tensor) -> str:
+    """Return the sha256 of dtype, shape and elements together."""
     return _sha256(f"{part.code}{canonical(part.shape)}", part.data())
 
 

@@ -4,7 +4,7 @@ import errno
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,13 @@ CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)  # th
 TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{16}\.tmp")
 
 
-def write_whole(path: str | os.PathLike[str], pieces: Iterable[Any]) -> None:
+def write_whole(
+    path: str | os.PathLike[str],
+    pieces: Iterable[Any],
+    *,
+    length: int = 0,
+    beginning: Callable[[], Any] | None = None,
+) -> None:
     """Replace the file at `path`: at every moment it is the old one or the new one.
 
     Parameters
@@ -24,6 +30,10 @@ def write_whole(path: str | os.PathLike[str], pieces: Iterable[Any]) -> None:
     path : path
         Its folder must exist. The file gets the permissions that the umask allows.
     pieces : iterable of bytes, or of whatever shows its memory as bytes
+    length : int
+        Bytes to leave free before the pieces, for `beginning`.
+    beginning : callable () -> bytes, optional
+        Called when the pieces are on the disk: threads may work at it until then.
 
     Raises
     ------
@@ -36,9 +46,14 @@ def write_whole(path: str | os.PathLike[str], pieces: Iterable[Any]) -> None:
     descriptor = os.open(temporary, CREATE, 0o666)
     try:
         try:
+            os.lseek(descriptor, length, os.SEEK_SET)
             for piece in pieces:
                 _write(descriptor, piece)
             os.fsync(descriptor)
+            if beginning is not None:
+                os.lseek(descriptor, 0, os.SEEK_SET)
+                _write(descriptor, beginning())
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
         os.replace(temporary, target)

@@ -15,7 +15,7 @@ import numpy as np
 
 from adamax_adapters.canonical import has_form
 
-__all__ = ["CheckpointError", "Tensor", "decode", "encode", "tensor"]
+__all__ = ["CheckpointError", "Tensor", "body", "decode", "head", "tensor"]
 
 DTYPES = {
     "float64": ("F64", "<f8"),
@@ -84,17 +84,20 @@ def tensor(name: str, array: Any, dtype: str) -> Tensor:
     return Tensor(dtype, np.asarray(array, DTYPES[dtype][1], order="C"))
 
 
-def encode(tensors: Mapping[str, Tensor], metadata: str) -> Iterator[Any]:
-    """Yield the bytes of a file, piece by piece.
+def head(tensors: Mapping[str, Tensor], metadata: str) -> bytes:
+    """Return everything in a file that comes before the elements.
 
     Raises
     ------
     CheckpointError
         If a name is no Unicode text, or all of them together are too long.
     """
-    described = {name: (part.dtype, part.shape) for name, part in tensors.items()}
-    yield _head(described, metadata)
-    for name in _order(described):
+    return _head(_described(tensors), metadata)
+
+
+def body(tensors: Mapping[str, Tensor]) -> Iterator[Any]:
+    """Yield the elements as bytes, one array after the other."""
+    for name in _order(_described(tensors)):
         yield tensors[name].data()
 
 
@@ -106,7 +109,7 @@ def decode(file: BinaryIO) -> tuple[dict[str, Tensor], str]:
     Raises
     ------
     CheckpointError
-        If the bytes are not exactly what `encode` could have written.
+        If the bytes are not exactly those of a `head` and its `body`.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
@@ -121,14 +124,17 @@ def decode(file: BinaryIO) -> tuple[dict[str, Tensor], str]:
     end = sum(_nbytes(*described[name]) for name in described)
     if end != size - start:
         raise CheckpointError(f"its header describes {end} bytes of arrays, found {size - start}")
-    body = np.empty(end, np.uint8)
-    if file.readinto(body.data) != end:  # type: ignore[attr-defined]
+    elements = np.empty(end, np.uint8)
+    if file.readinto(elements.data) != end:  # type: ignore[attr-defined]
         raise CheckpointError("it has become shorter while it was read")
-    return dict(_views(described, body)), metadata
+    return dict(_views(described, elements)), metadata
+
+
+def _described(tensors: Mapping[str, Tensor]) -> Described:
+    return {name: (part.dtype, part.shape) for name, part in tensors.items()}
 
 
 def _head(described: Described, metadata: str) -> bytes:
-    """Return everything that comes before the elements."""
     header: dict[str, Any] = {"__metadata__": {"adamax": metadata}}
     end = 0
     for name in _order(described):
@@ -184,13 +190,13 @@ def _is_shape(lengths: list[int]) -> bool:
     return len(lengths) <= MAX_DIMENSIONS and all(0 <= length < 2**63 for length in lengths)
 
 
-def _views(described: Described, body: Any) -> Iterator[tuple[str, Tensor]]:
-    """Yield the arrays by name; they share the memory of `body`."""
+def _views(described: Described, elements: Any) -> Iterator[tuple[str, Tensor]]:
+    """Yield the arrays by name; they share the memory of `elements`."""
     end = 0
     for name in _order(described):
         dtype, shape = described[name]
         start, end = end, end + _nbytes(dtype, shape)
         try:
-            yield name, Tensor(dtype, body[start:end].view(_dtype(dtype)).reshape(shape))
+            yield name, Tensor(dtype, elements[start:end].view(_dtype(dtype)).reshape(shape))
         except ValueError as error:  # no bytes, and lengths that multiply to too many
             raise CheckpointError(f"{name!r} has an impossible shape, {shape}: {error}") from None
