@@ -48,7 +48,7 @@ def test_every_library_goes_on_exactly(library: Library, sparse: bool, tmp_path:
             rng = np.random.default_rng(int(optimizer.iterations))
             gradient = library.asarray(rng.normal(size=(3, 2)))
             if sparse:
-                rows = library.asarray([4, 0, 4], "int64")
+                rows = library.asarray([4, 0, 4], "int32")
                 optimizer.apply_gradients([(IndexedSlices(gradient, rows), w)])
             else:
                 optimizer.apply_gradients([(gradient, w)])
