@@ -78,6 +78,6 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Print what differentiation costs; nothing is checked, as machines differ."""
+    """Print what differentiation costs on one core; nothing is checked, as machines differ."""
     session.install("-e", ".", *group("tests"))
-    session.run("python", "tests/benchmarks/gradients.py")
+    session.run("python", "tests/benchmarks/gradients.py", env={"OPENBLAS_NUM_THREADS": "1"})

@@ -6,16 +6,16 @@ from typing import Any
 
 from adamax._arrays import in_dtype
 
-__all__ = ["expanded", "inverse", "like", "split", "transposed"]
+__all__ = ["inverse", "kept", "like", "split", "transposed"]
 
 
-def expanded(xp: Any, g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
-    """Return `g`, the reduction of `x` along `axis`, broadcast to the shape of `x` again."""
-    if not keepdims:
-        axes = range(x.ndim) if axis is None else axis if isinstance(axis, Sequence) else (axis,)
-        gone = {i % max(1, x.ndim) for i in axes}
-        g = xp.reshape(g, tuple(1 if i in gone else n for i, n in enumerate(x.shape)))
-    return xp.broadcast_to(g, x.shape)
+def kept(xp: Any, g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
+    """Return `g`, a reduction of `x` along `axis`, with the axes that it took away as 1."""
+    if keepdims:
+        return g
+    axes = range(x.ndim) if axis is None else axis if isinstance(axis, Sequence) else (axis,)
+    gone = {i % max(1, x.ndim) for i in axes}
+    return xp.reshape(g, tuple(1 if i in gone else n for i, n in enumerate(x.shape)))
 
 
 def like(xp: Any, g: Any, x: Any) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from adamax_adapters.gradients import indexing
-from adamax_adapters.gradients.axes import expanded, inverse, split, transposed
+from adamax_adapters.gradients.axes import inverse, kept, split, transposed
 
 __all__ = ["CONSTANT", "NUMPY_NAMES", "RULES", "SEQUENCE_RULES"]
 
@@ -39,7 +39,7 @@ def _chosen(xp: Any, g: Any, y: Any, mine: Any, other: Any) -> Any:
 def _sum(
     xp: Any, g: Any, y: Any, x: Any, axis: Any = None, *, dtype: Any = None, keepdims: bool = False
 ) -> Any:
-    return expanded(xp, g, x, axis, keepdims)
+    return xp.broadcast_to(kept(xp, g, x, axis, keepdims), x.shape)
 
 
 def _mean(xp: Any, g: Any, y: Any, x: Any, *axis: Any, **how: Any) -> Any:
@@ -48,9 +48,9 @@ def _mean(xp: Any, g: Any, y: Any, x: Any, *axis: Any, **how: Any) -> Any:
 
 def _extreme(xp: Any, g: Any, y: Any, x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """Return the gradient of a maximum or minimum, shared equally between equal elements."""
-    is_extreme = xp.astype(x == expanded(xp, y, x, axis, keepdims), g.dtype)
+    is_extreme = xp.astype(x == kept(xp, y, x, axis, keepdims), g.dtype)
     share = g / xp.sum(is_extreme, axis=axis, keepdims=keepdims)
-    return expanded(xp, share, x, axis, keepdims) * is_extreme
+    return kept(xp, share, x, axis, keepdims) * is_extreme
 
 
 def _var(
@@ -67,7 +67,7 @@ def _var(
     """Return the gradient of a variance, whose sum was divided by a count less a correction."""
     count = math.prod(x.shape) / max(1, math.prod(y.shape)) - correction - ddof
     distance = x - xp.mean(x, axis=axis, keepdims=True)
-    return expanded(xp, g, x, axis, keepdims) * distance * 2.0 / count
+    return kept(xp, g, x, axis, keepdims) * (2.0 * distance) / count
 
 
 def _std(xp: Any, g: Any, y: Any, x: Any, *axis: Any, **how: Any) -> Any:
