@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from adamax_adapters import tensorfile
 from adamax_adapters.tensorfile import CheckpointError, Tensor, body, decode, head, tensor
 
 DTYPES = {
@@ -239,3 +240,30 @@ def test_the_safetensors_package_writes_the_same_bytes() -> None:
     arrays = {name: np.arange(i, dtype=np.float32) for i, name in enumerate(names)}
     tensors = {name: tensor(name, array, "float32") for name, array in arrays.items()}
     assert package.save(arrays, {"adamax": '{"a":1}'}) == file_of(tensors, '{"a":1}')
+
+
+def test_a_header_beyond_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be read is not written, and not read if it was."""
+    parts = {f"{i:010}": tensor("x", np.zeros(()), "int8") for i in range(100)}
+    data = file_of(parts)
+    size = len(data) - 100 - 8
+    monkeypatch.setattr(tensorfile, "MAX_HEADER", size)
+    assert file_of(parts) == data
+    assert len(read(data)[0]) == 100
+    monkeypatch.setattr(tensorfile, "MAX_HEADER", size - 1)
+    with pytest.raises(CheckpointError, match=f"100 arrays would take {size} bytes, more than"):
+        file_of(parts)
+    with pytest.raises(CheckpointError, match="cut short or no checkpoint"):
+        read(data)
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_refused() -> None:
+    """Elements that are not there any more are not made up."""
+
+    class Shrinking(io.BytesIO):
+        def readinto(self, buffer: Any) -> int:
+            return super().readinto(memoryview(buffer)[:-1])
+
+    file = Shrinking(file_of({"x": tensor("x", np.ones(3), "float64")}))
+    with pytest.raises(CheckpointError, match="shorter while it was read"):
+        decode(file)
