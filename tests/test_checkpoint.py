@@ -25,7 +25,7 @@ from adamax import (
     save_checkpoint,
 )
 from adamax.schedules import LearningRateSchedule
-from adamax_adapters import state
+from adamax_adapters import contents, state
 from adamax_adapters.contents import write
 from adamax_adapters.state import LoadReport, snapshot
 
@@ -384,13 +384,32 @@ def test_a_missing_file_is_an_error_of_the_system(path: Path) -> None:
         load_checkpoint(path, Adamax())
 
 
-def test_an_unknown_version_is_refused(path: Path) -> None:
+def test_an_unknown_version_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A later format is not guessed at; the message says where it may come from."""
-    known = snapshot(Adamax())
-    for version in (0, 2, True):
-        write(path, known._replace(format=version))
-        with pytest.raises(CheckpointError, match=f"expected format 1, got {version}"):
-            load_checkpoint(path, Adamax())
+    with monkeypatch.context() as patch:
+        patch.setattr(contents, "FORMAT", 2)
+        write(path, snapshot(Adamax())._replace(format=2))
+    with pytest.raises(CheckpointError, match="expected format 1, got 2: was it written"):
+        load_checkpoint(path, Adamax())
+
+
+class Odd(Adamax):
+    """An optimizer whose configuration is no dictionary."""
+
+    def get_config(self) -> Any:
+        return ["odd"]
+
+
+def test_what_could_not_be_read_is_not_written(path: Path) -> None:
+    """Negative steps and a configuration of another form are told before anything is replaced."""
+    path.write_bytes(b"old")
+    optimizer = Adamax()
+    optimizer.iterations.assign(-1)
+    with pytest.raises(CheckpointError, match="-1 is no number of steps"):
+        save_checkpoint(path, optimizer)
+    with pytest.raises(CheckpointError, match="of another kind"):
+        save_checkpoint(path, Odd())
+    assert path.read_bytes() == b"old"
 
 
 def test_a_process_that_is_about_to_end_can_save(path: Path) -> None:

@@ -121,7 +121,7 @@ FAILURES = {
 # Both end with replace; open, fsync, close of the folder.
 WAYS = {
     "in order": "open lseek write write write fsync close".split(),
-    "beginning last": "open lseek write write fsync lseek write fsync close".split(),
+    "beginning last": "open lseek write write lseek write fsync close".split(),
 }
 each_way = pytest.mark.parametrize("way", WAYS)
 
@@ -263,7 +263,7 @@ def test_the_model_of_a_crash_knows_what_is_unsafe(
     """Without the fsync of the file, half of it would do; without the folder's, the old file."""
     path = tmp_path / "file"
     log = operations(use, path, way)
-    *_, first, last = (i for i, operation in enumerate(log) if operation.name == "fsync")
+    first, last = (i for i, operation in enumerate(log) if operation.name == "fsync")
     assert b"the new" in contents_after_a_crash(log[:first] + log[first + 1 :], path)
     assert OLD in contents_after_a_crash(log[:last] + log[last + 1 :], path)
 

@@ -16,6 +16,7 @@ from runs import Run, environment, new_run, same
 
 from adamax import Adamax, CheckpointError, CheckpointManager, Variable
 from adamax_adapters import contents, durable
+from adamax_adapters import manager as manager_module
 from adamax_adapters.tensorfile import decode
 
 
@@ -273,6 +274,19 @@ def test_a_manager_that_is_forgotten_lets_go(tmp_path: Path) -> None:
         saved(manager, run, 3)
         with pytest.raises(CheckpointError, match="another CheckpointManager"):
             saved(CheckpointManager(tmp_path), run, 4)
+
+
+def test_a_folder_that_cannot_be_written_to_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not mistaken for one in which another manager saves."""
+
+    def locked_file(path: Path) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(manager_module, "lock_file", locked_file)
+    with pytest.raises(PermissionError):
+        saved(CheckpointManager(tmp_path), new_run(), 1)
 
 
 HOLD = """

@@ -84,13 +84,15 @@ def write(path: str | os.PathLike[str], contents: Contents) -> None:
     Raises
     ------
     CheckpointError
-        If the configuration of the optimizer is more than JSON can hold, or a name is no text.
+        If the configuration of the optimizer is more than JSON can hold, iterations are negative,
+        or a name is no text.
     OSError
         If the file cannot be written; an old one is left as it was.
     """
     tensors = contents.tensors
-    blank = contents._replace(sha256=dict.fromkeys(tensors, _sha256("")))
-    length = len(head(tensors, _written(blank)))  # hashes are all of one length
+    blank = _written(contents._replace(sha256=dict.fromkeys(tensors, _sha256(""))))
+    _metadata(blank)  # what could not be read is not written
+    length = len(head(tensors, blank))  # hashes are all of one length
     with _digests(tensors) as digests:
         # The threads hash while the elements are written.
         write_whole(
@@ -173,8 +175,10 @@ def _metadata(text: str) -> dict[str, Any]:
         raise CheckpointError(
             f"expected format {FORMAT}, got {version!r}: was it written by a later adamax?"
         )
-    if not has_form(metadata, FORM) or not 0 <= metadata["iterations"] < 2**63:
+    if not has_form(metadata, FORM):
         raise CheckpointError("its metadata lacks something, or holds something of another kind")
+    if not 0 <= metadata["iterations"] < 2**63:
+        raise CheckpointError(f"{metadata['iterations']} is no number of steps")
     digest = metadata.pop("digest")
     if digest != _sha256(canonical(metadata)):
         raise CheckpointError("its metadata is not what was written, as the sha256 differs")

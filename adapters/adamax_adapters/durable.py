@@ -33,7 +33,7 @@ def write_whole(
     length : int
         Bytes to leave free before the pieces, for `beginning`.
     beginning : callable () -> bytes, optional
-        Called when the pieces are on the disk: threads may work at it until then.
+        Called when the pieces have been written: threads may work at it until then.
 
     Raises
     ------
@@ -49,11 +49,10 @@ def write_whole(
             os.lseek(descriptor, length, os.SEEK_SET)
             for piece in pieces:
                 _write(descriptor, piece)
-            os.fsync(descriptor)
             if beginning is not None:
                 os.lseek(descriptor, 0, os.SEEK_SET)
                 _write(descriptor, beginning())
-                os.fsync(descriptor)
+            os.fsync(descriptor)
         finally:
             os.close(descriptor)
         os.replace(temporary, target)

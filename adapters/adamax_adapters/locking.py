@@ -3,12 +3,21 @@
 import os
 import sys
 
+__all__ = ["lock_file"]
+
 if sys.platform == "win32":
     import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except PermissionError as error:
+            raise BlockingIOError(*error.args) from None
 else:
     import fcntl
 
-__all__ = ["lock_file"]
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def lock_file(path: str | os.PathLike[str]) -> int:
@@ -16,15 +25,14 @@ def lock_file(path: str | os.PathLike[str]) -> int:
 
     Raises
     ------
-    BlockingIOError, PermissionError
+    BlockingIOError
         If the file is locked already, here or by another process.
+    OSError
+        If it cannot be opened, or its file system knows no locks.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        if sys.platform == "win32":
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        else:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(descriptor)
     except OSError:
         os.close(descriptor)
         raise

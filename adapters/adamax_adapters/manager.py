@@ -172,7 +172,7 @@ class CheckpointManager:
         make_folder(self.directory)
         try:
             descriptor = lock_file(self.directory / ".lock")
-        except (BlockingIOError, PermissionError):
+        except BlockingIOError:
             raise CheckpointError(
                 f"another CheckpointManager saves into {self.directory}, here or in another "
                 "process: close it, or use another folder"
