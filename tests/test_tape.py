@@ -98,6 +98,7 @@ def test_stand_ins_describe_their_arrays() -> None:
         assert "array(" in repr(x)
         assert x[0].tolist() == [1.0, 1.0, 1.0]
         assert x[0, 0].item() == 1.0
+        assert x[0, 0]
         assert bool(x[0, 0] > 0)
         assert hash(x) == hash(x)
         return np.sum(x)
