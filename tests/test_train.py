@@ -284,8 +284,10 @@ def test_finished_run_is_shown_again(tmp_path: Path, text: str) -> None:
     assert "perplexity" in again
 
 
-def test_second_interrupt_is_the_usual_one() -> None:
+def test_second_interrupt_is_the_usual_one(request: pytest.FixtureRequest) -> None:
     """Ctrl-C asks once; pressed again before the step has ended, it interrupts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, in the background
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with runs._interruptible() as asked:
         assert not asked()
         signal.raise_signal(signal.SIGINT)
