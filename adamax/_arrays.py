@@ -13,13 +13,16 @@ __all__ = [
     "Namespace",
     "array_namespace",
     "compute_dtype",
+    "computes_in_itself",
     "device_of",
     "dtype_name",
     "in_dtype",
     "indices_readable",
     "is_array",
+    "is_cupy_array",
     "is_immutable",
     "is_jax_array",
+    "is_numpy_array",
     "is_torch_array",
     "is_writeable",
     "library_name",
@@ -40,7 +43,9 @@ Namespace: TypeAlias = Any
 array_namespace = compat.array_namespace
 device_of = compat.device
 is_array = compat.is_array_api_obj
+is_cupy_array = compat.is_cupy_array
 is_jax_array = compat.is_jax_array
+is_numpy_array = compat.is_numpy_array
 is_torch_array = compat.is_torch_array
 is_writeable = compat.is_writeable_array
 
@@ -67,6 +72,12 @@ def compute_dtype(dtype: Any, xp: Namespace) -> Any:
     """
     name = COMPUTE_DTYPES.get(dtype_name(dtype))
     return None if name is None else getattr(xp, name)
+
+
+def computes_in_itself(dtype: Any) -> bool:
+    """Say whether parameters of `dtype` keep their slots and take their step in it."""
+    name = dtype_name(dtype)
+    return COMPUTE_DTYPES.get(name) == name
 
 
 def in_dtype(x: Array, dtype: Any, xp: Namespace) -> Array:
@@ -134,11 +145,10 @@ def owner_of(x: Array) -> int:
 
     It is only good while they are alive, and for libraries whose arrays can be written to.
     """
-    if compat.is_torch_array(x):
-        return int(x.untyped_storage().data_ptr())
-    while getattr(x, "base", None) is not None:
-        x = x.base
-    return id(x)
+    while (base := getattr(x, "base", None)) is not None:
+        x = base
+    storage = getattr(x, "untyped_storage", None)  # which all views of a tensor have in common
+    return id(x) if storage is None else int(storage().data_ptr())
 
 
 def to_numpy(x: Array) -> Any:

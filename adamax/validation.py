@@ -13,17 +13,20 @@ from adamax._arrays import (
     Array,
     array_namespace,
     compute_dtype,
+    computes_in_itself,
     device_of,
     dtype_name,
     in_dtype,
     indices_readable,
     is_array,
     is_jax_array,
+    is_writeable,
     library_name,
 )
 from adamax.sparse import Gradient, IndexedSlices
 
 __all__ = [
+    "fits",
     "fraction",
     "gradient",
     "like",
@@ -128,6 +131,22 @@ def gradient(grad: Any, param: Array, name: str) -> Gradient:
             "not have the same shape, and gradients are not broadcast"
         )
     return grad
+
+
+def fits(grad: Any, param: Array) -> bool:
+    """Say, after a quick look, that `gradient` would return `grad` as it is.
+
+    It may also be the case where this is False.
+    """
+    return (
+        is_writeable(param)
+        and type(grad) is type(param)
+        and grad.dtype == param.dtype
+        and grad.shape == param.shape
+        and computes_in_itself(param.dtype)
+        and getattr(grad, "device", None) == getattr(param, "device", None)
+        and not getattr(grad, "requires_grad", False)
+    )
 
 
 def like(x: Any, array: Array, what: str, dtype: Any) -> Array:

@@ -195,8 +195,7 @@ class Variable:
         RuntimeError
             Inside a loss that is being differentiated, whose variables must not change.
         """
-        if _reader.get() is not None:
-            raise RuntimeError(f"{self.name} cannot be assigned to inside a loss")
+        self.refuse_in_loss()
         xp = array_namespace(self._value)
         what = f"the value of {self.name}"
         value = without_graph(validation.like(_unwrap(value), self._value, what, self.dtype))
@@ -207,6 +206,11 @@ class Variable:
         else:
             self._value[...] = xp.astype(value, self.dtype, copy=False)
         return self
+
+    def refuse_in_loss(self) -> None:
+        """Raise RuntimeError inside a loss that is being differentiated."""
+        if _reader.get() is not None:
+            raise RuntimeError(f"{self.name} cannot be assigned to inside a loss")
 
     def numpy(self) -> Any:
         """Return a NumPy copy of the value, from whichever library and device it is on."""

@@ -28,6 +28,7 @@ def loaded_run() -> tuple[Run, Variable]:
 
 def train_for_ever(folder: Path, acknowledged: Connection) -> None:
     """Go on with the run in a folder; acknowledge every step after it has been saved."""
+    new_run().train(1)  # whatever the first step of a process loads or compiles
     run, ballast = loaded_run()
     manager = CheckpointManager(folder, keep=2)
     variables = [*run.variables, ballast]
@@ -43,7 +44,9 @@ def train_for_ever(folder: Path, acknowledged: Connection) -> None:
 def killed(folder: Path, delay: float) -> int:
     """Start a process, kill it some seconds after it has begun; return what it acknowledged."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["adamax_adapters.manager", "runs"])
+    context.set_forkserver_preload(
+        ["adamax_adapters.manager", "adamax_adapters.backends.numba", "runs"]
+    )
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=train_for_ever, args=(folder, theirs))
     process.start()

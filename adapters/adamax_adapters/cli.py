@@ -55,6 +55,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="adamax", description="The Adamax optimizer for every array library.")
     parser.add_argument("--version", action="version", version=f"adamax {adamax.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    doctor = commands.add_parser(
+        "doctor",
+        help="print what is installed and what it is used for",
+        description="Print the backends that can be used here, and which arrays use which.",
+    )
+    doctor.set_defaults(run=_doctor)
     train = commands.add_parser(
         "train",
         help="train a language model on real text",
@@ -82,6 +88,15 @@ def _parser() -> argparse.ArgumentParser:
     inspect.set_defaults(run=_inspect)
     inspection.add_arguments(inspect)
     return parser
+
+
+def _doctor() -> int:
+    _require("rich")
+    from rich.console import Console
+
+    from adamax_adapters.doctor import doctor
+
+    return doctor(Console(soft_wrap=True))
 
 
 def _train(output: str, resume: bool, **given: Any) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 from adamax import validation
 from adamax.schedules import LearningRateSchedule
+from adamax_adapters.backends import backend_name
 
 __all__ = [
     "CLIPS",
@@ -92,15 +93,19 @@ def checked_keywords(keywords: Mapping[str, Any]) -> dict[str, Any]:
     ValueError
         If the value of one is out of range.
     """
+    checks = dict.fromkeys(CLIPS, clip_limit) | {
+        "lr": validation.non_negative,
+        "decay": validation.non_negative,
+        "backend": backend_name,
+    }
     checked = {}
     for key, value in keywords.items():
-        if key not in (*CLIPS, "lr", "decay"):
+        if key not in checks:
             raise TypeError(
                 f"Unexpected keyword argument passed to optimizer: {key}; "
-                f"expected {', '.join(CLIPS)}, lr or decay"
+                f"expected one of {', '.join(checks)}"
             )
-        check = clip_limit if key in CLIPS else validation.non_negative
-        checked[key] = check(value, key)
+        checked[key] = checks[key](value, key)
     return checked
 
 

@@ -9,7 +9,8 @@ from adamax.sparse import Gradient
 from adamax.variable import Variable, auto_name
 from adamax_adapters import config as configs
 from adamax_adapters import weights as host
-from adamax_adapters.backends.standard import apply_steps
+from adamax_adapters.backends import backend_name
+from adamax_adapters.backends.plan import advance
 from adamax_adapters.gradients import Engine, gradient_pairs
 from adamax_adapters.hyperparameters import (
     CLIPS,
@@ -49,20 +50,18 @@ class Adamax:
         `clipnorm`, `clipvalue`, `global_clipnorm`: numbers >= 0, or None. Gradients are clipped
         in this order: each by its own L2 norm, every element, all together by their common norm.
         `decay`: number >= 0; the learning rate is divided by ``1 + decay * iterations``.
-        `lr`: another name of `learning_rate`; it wins.
+        `lr`: another name of `learning_rate`; it wins. `backend`: what executes the step, one of
+        `adamax_adapters.backends.BACKENDS`; default, the fastest for the variable's library.
 
     Raises
     ------
-    TypeError
-        If a keyword is unknown or a hyperparameter is of the wrong kind.
-    ValueError
-        If a hyperparameter is None, NaN or out of range.
+    TypeError, ValueError
+        If a keyword is unknown, or a hyperparameter of the wrong kind, None, NaN or out of range.
 
     Notes
     -----
-    Kingma & Ba, 2014 (arXiv:1412.6980), section 7.1. Every hyperparameter is an attribute; it may
-    be set at any time and is checked then. A failing call changes nothing. Arithmetic never
-    warns: NaN and infinity in gradients reach the parameters.
+    Kingma & Ba, 2014 (arXiv:1412.6980), section 7.1. Hyperparameters are attributes, checked when
+    they are set. A failing call changes nothing. NaN and infinity reach the parameters silently.
 
     Examples
     --------
@@ -85,6 +84,7 @@ class Adamax:
     clipnorm = Hyperparameter(clip_limit)
     clipvalue = Hyperparameter(clip_limit)
     global_clipnorm = Hyperparameter(clip_limit)
+    backend = Hyperparameter(backend_name)
 
     def __init__(
         self,
@@ -102,6 +102,7 @@ class Adamax:
         self.decay = keywords.get("decay", 0.0)
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
         self.clipnorm, self.clipvalue, self.global_clipnorm = map(keywords.get, CLIPS)
+        self.backend = keywords.get("backend")
         self._name = name or auto_name("adamax")
         self._slots = Slots(self._name)
         self._iterations: Variable | None = None
@@ -166,7 +167,7 @@ class Adamax:
                 beta_2=self.beta_2,
                 epsilon=self.epsilon,
             )
-            apply_steps(targets, gradients, c)
+            advance(targets, gradients, c, self.backend)
             return self.iterations.assign(t)
 
     def minimize(
@@ -198,8 +199,7 @@ class Adamax:
     def get_gradients(self, loss: Any, params: Any) -> list[Gradient]:
         """Return the flat list of clipped gradients, in the slots' dtype; ValueError on a None."""
         _, pairs = gradient_pairs(loss, params)
-        pairs = ready_pairs(complete_pairs(pairs), self._slots, self._limits)
-        return [grad for grad, _ in pairs]
+        return [x for x, _ in ready_pairs(complete_pairs(pairs), self._slots, self._limits)]
 
     def get_updates(self, loss: Any, params: Any) -> list[Variable]:
         """Take one step down a loss of which every gradient exists; return ``[iterations]``."""

@@ -10,6 +10,7 @@ from adamax import validation
 from adamax._arrays import (
     Array,
     array_namespace,
+    computes_in_itself,
     is_immutable,
     is_writeable,
     owner_of,
@@ -40,7 +41,7 @@ def ready_pairs(
     -------
     list of (gradient, variable)
         Gradients in the compute dtype of their variables. They share no memory with any of the
-        variables, one of which may be another's gradient.
+        variables, one of which may be another's gradient, nor with a slot.
 
     Raises
     ------
@@ -53,6 +54,8 @@ def ready_pairs(
         If a sparse gradient meets a constraint, which would have to see the whole variable.
     """
     pairs = _pairs(grads_and_vars)
+    if not any(limit is not None for limit in limits) and _known_to_fit(pairs, slots):
+        return pairs
     holders = slots.holders([variable for _, variable in pairs])
     given = [(grad, var) for (grad, _), var in zip(pairs, holders, strict=True) if grad is not None]
     missing = [var.name for (grad, _), var in zip(pairs, holders, strict=True) if grad is None]
@@ -71,7 +74,7 @@ def ready_pairs(
             UserWarning,
             stacklevel=3,
         )
-    owners = {owner_of(variable.value) for variable in variables}
+    owners = {owner_of(variable.value) for variable in variables} | slots.owners
 
     def apart(values: Array) -> Array:
         shared = owner_of(values) in owners
@@ -100,6 +103,8 @@ def _pairs(grads_and_vars: Iterable[Any]) -> list[tuple[Any, Any]]:
             f"got {type(grads_and_vars).__name__}"
         ) from None
     items = list(iterator)
+    if set(map(type, items)) <= {tuple} and set(map(len, items)) <= {2}:
+        return items
     for i, item in enumerate(items):
         if not isinstance(item, Sequence) or isinstance(item, (str, bytes)) or len(item) != 2:
             got = f"{len(item)} items" if isinstance(item, Sequence) else type(item).__name__
@@ -110,7 +115,37 @@ def _pairs(grads_and_vars: Iterable[Any]) -> list[tuple[Any, Any]]:
     return [(item[0], item[1]) for item in items]
 
 
+def _known_to_fit(pairs: Sequence[tuple[Any, Any]], slots: Slots) -> bool:
+    """Say, after a quick look at arrays of NumPy, that the pairs are ready as they are.
+
+    It may also be the case where this is False.
+    """
+    targets = slots.recent([variable for _, variable in pairs])
+    if targets is None:
+        return False
+    if "looks" not in targets.prepared:
+        owners = {owner_of(variable._value) for variable, _, _ in targets} | slots.owners
+        targets.prepared["looks"] = [_look(variable._value) for variable, _, _ in targets], owners
+    looks, owners = targets.prepared["looks"]
+    return None not in looks and all(
+        type(grad) is np.ndarray
+        and grad.shape == shape
+        and grad.dtype == dtype
+        and value.flags.writeable
+        and (id(grad) if grad.base is None else owner_of(grad)) not in owners
+        for (grad, _), (shape, dtype, value) in zip(pairs, looks, strict=True)
+    )
+
+
+def _look(value: Array) -> tuple[Any, ...] | None:
+    """Return what to look for in the gradient of a plain NumPy array; None for other arrays."""
+    plain = type(value) is np.ndarray and computes_in_itself(value.dtype)
+    return (value.shape, value.dtype, value) if plain else None
+
+
 def _checked(grad: Any, variable: Variable) -> Gradient:
+    if validation.fits(grad, variable.value):
+        return grad
     value = validation.parameter(variable.value, variable.name)
     if not (is_immutable(value) or is_writeable(value)):
         raise TypeError(f"{variable.name} cannot be updated: its array was made read-only")

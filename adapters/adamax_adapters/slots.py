@@ -14,6 +14,7 @@ from threading import RLock
 from typing import Any, Self, TypeAlias
 
 from adamax._arrays import (
+    Array,
     array_namespace,
     compute_dtype,
     is_array,
@@ -21,11 +22,13 @@ from adamax._arrays import (
     is_writeable,
     library_name,
     memory_of,
+    owner_of,
 )
 from adamax.variable import Variable
+from adamax_adapters.arena import move_together, zeros_together
 from adamax_adapters.initializers import initial_value
 
-__all__ = ["MOMENTS", "Slots", "Target"]
+__all__ = ["MOMENTS", "RECENT", "Slots", "Target", "Targets"]
 
 Target: TypeAlias = tuple[Variable, Variable, Variable]
 """A variable, its first moment m and its infinity norm u: what a step changes."""
@@ -33,9 +36,20 @@ Target: TypeAlias = tuple[Variable, Variable, Variable]
 MOMENTS = ("m", "v")
 """Slots of the first moment and of the infinity norm, which is u in the rule."""
 
+RECENT = 16
+"""Sets of variables for which what has been prepared is kept."""
+
 
 class _Alias(Variable):
     """A variable that stands for a raw array and shares its memory."""
+
+
+class _Slot(Variable):
+    """A variable whose array may be a part of a larger one, which it does not take along."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        value = array_namespace(self._value).asarray(self._value, copy=True)
+        return self.__dict__ | {"_value": value}
 
 
 class _Record:
@@ -54,6 +68,18 @@ class _Record:
         return copied
 
 
+class Targets(list[Target]):
+    """The targets of a step, with what has been prepared for them, by what it depends on."""
+
+    def __init__(self, variables: Sequence[Variable], records: Sequence[_Record]) -> None:
+        super().__init__(
+            (variable, record.slots["m"], record.slots["v"])
+            for variable, record in zip(variables, records, strict=True)
+        )
+        self.records = records
+        self.prepared: dict[Hashable, Any] = {}
+
+
 class Slots:
     """The slots of all variables of one optimizer.
 
@@ -67,6 +93,7 @@ class Slots:
         self.scope = scope
         self.names: list[str] = []  # in the order they were first asked for
         self._records: list[_Record] = []
+        self._targets: dict[tuple[int, ...], Targets] = {}  # of variables, by their identities
         self.lock = RLock()  # whoever holds it sees all variables and slots at the same step
 
     @cached_property
@@ -75,6 +102,11 @@ class Slots:
         return {
             _key(known): (record, known) for record in self._records for known in record.known_by
         }
+
+    @cached_property
+    def owners(self) -> set[int]:
+        """What owns the memory of slots, as `owner_of` names it."""
+        return {owner_of(slot._value) for slot in self}
 
     @property
     def variables(self) -> list[Variable]:
@@ -89,6 +121,8 @@ class Slots:
         TypeError
             If one is neither a Variable nor an array that can be written to.
         """
+        if all(isinstance(one, Variable) for one in given):
+            return list(given)
         holders: list[Variable] = []
         new: dict[Hashable, Variable] = {}
         for one in given:
@@ -113,28 +147,30 @@ class Slots:
     def build(self, variables: Sequence[Variable]) -> None:
         """Make the moments of `variables`, as zeros, where there are none."""
         for slot_name in MOMENTS:
-            for variable in variables:
-                self.add(variable, slot_name)
+            new = {_key(x): x for x in variables if slot_name not in self.of(x)}
+            for variable, value in zip(new.values(), zeros_together([*new.values()]), strict=True):
+                self._keep(variable, slot_name, value)
+
+    def recent(self, variables: Sequence[Any]) -> Targets | None:
+        """Return the targets of these very variables, if there was a step of them lately."""
+        return self._targets.get(tuple(map(id, variables)))
 
     @contextmanager
-    def targets(self, variables: Sequence[Variable]) -> Iterator[list[Target]]:
+    def targets(self, variables: Sequence[Variable]) -> Iterator[Targets]:
         """Give every variable with its moments to the block; those made go again if it fails."""
-        keys = [_key(variable) for variable in variables]
-        known = all(map(self._has_moments, keys))
-        with self.lock, nullcontext() if known else self.undone_on_error():
-            if not known:
+        key = tuple(map(id, variables))
+        with self.lock, nullcontext() if key in self._targets else self.undone_on_error():
+            if key not in self._targets:
                 self.build(variables)
-            records = [self._found[key][0] for key in keys]
-            yield [
-                (variable, record.slots["m"], record.slots["v"])
-                for variable, record in zip(variables, records, strict=True)
-            ]
+                if len(self._targets) == RECENT:
+                    self._targets.clear()
+                records = [self._found[_key(variable)][0] for variable in variables]
+                self._targets[key] = Targets(variables, records)
+            targets = self._targets[key]
+            yield targets
             # After a deep copy it may be the original that is in use.
-            for variable, record in zip(variables, records, strict=True):
+            for variable, record in zip(variables, targets.records, strict=True):
                 record.variable = variable
-
-    def _has_moments(self, key: Hashable) -> bool:
-        return key in self._found and self._found[key][0].slots.keys() >= set(MOMENTS)
 
     @contextmanager
     def undone_on_error(self) -> Iterator[None]:
@@ -145,22 +181,31 @@ class Slots:
             yield
         except BaseException:
             self.names, self._records, self._found = before
+            self._targets.clear()
+            self.__dict__.pop("owners", None)
             for record, of_record in zip(self._records, slots, strict=True):
                 record.slots = of_record
             raise
 
     def add(self, variable: Variable, slot_name: str, initializer: Any = "zeros") -> Variable:
         """Return a slot of `variable`; make it where there is none."""
-        key = _key(variable)
-        record = self._found[key][0] if key in self._found else _Record(variable)
-        if slot_name not in record.slots:
-            record.slots[slot_name] = self._made(variable, slot_name, initializer)
-            if key not in self._found:
-                self._records.append(record)
-                self._found[key] = (record, variable)
-            if slot_name not in self.names:
-                self.names.append(slot_name)
-        return record.slots[slot_name]
+        slots = self.of(variable)
+        if slot_name in slots:
+            return slots[slot_name]
+        return self._keep(variable, slot_name, self._made(variable, slot_name, initializer))
+
+    def _keep(self, variable: Variable, slot_name: str, value: Array) -> Variable:
+        """Keep an array as a new slot of `variable`."""
+        record, _ = self._found.setdefault(_key(variable), (_Record(variable), variable))
+        if not record.slots:
+            self._records.append(record)
+        if slot_name not in self.names:
+            self.names.append(slot_name)
+        slot = _Slot.of_array(value, f"{self.scope}/{variable.name}/{slot_name}")
+        slot.trainable = False
+        record.slots[slot_name] = slot
+        self.__dict__.pop("owners", None)
+        return slot
 
     def get(self, given: Any, slot_name: str) -> Variable:
         """Return a slot that is there.
@@ -196,7 +241,7 @@ class Slots:
         key = _key(variable)
         return dict(self._found[key][0].slots) if key in self._found else {}
 
-    def _made(self, variable: Variable, slot_name: str, initializer: Any) -> Variable:
+    def _made(self, variable: Variable, slot_name: str, initializer: Any) -> Array:
         xp = array_namespace(variable.value)
         dtype = compute_dtype(variable.dtype, xp) or variable.dtype
         value = initial_value(initializer, variable.shape, dtype, xp, variable.device)
@@ -205,14 +250,16 @@ class Slots:
                 f"the slot {slot_name!r} of {variable.name} must have its shape, "
                 f"{variable.shape}, got {tuple(value.shape)}"
             )
-        name = f"{self.scope}/{variable.name}/{slot_name}"
-        return Variable(value, name=name, trainable=False)
+        return value if is_immutable(value) else xp.asarray(value, copy=True)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: value for k, value in self.__dict__.items() if k not in ("_found", "lock")}
+        return {key: self.__dict__[key] for key in ("scope", "names", "_records")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, lock=RLock())
+        self.__dict__.update(state, _targets={}, lock=RLock())
+        for slot_name in MOMENTS:
+            slots = [record.slots.get(slot_name) for record in self._records]
+            move_together([slot for slot in slots if slot is not None])
 
 
 def _key(given: Any) -> Hashable:

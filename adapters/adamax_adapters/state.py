@@ -131,9 +131,12 @@ def _places(optimizer: Adamax, valued: list[Variable]) -> dict[str, Variable]:
 def _make_slots(contents: Contents, optimizer: Adamax, valued: list[Variable]) -> None:
     """Make the slots that the file has, and the optimizer does not have yet."""
     owners = {variable.name: variable for variable, _ in _parts(optimizer, valued)}
-    for entry in contents.variables:
+    entries = [entry for entry in contents.variables if entry.name in owners]
+    if all(set(MOMENTS) <= set(entry.tensors) for entry in entries):
+        optimizer._slots.build([owners[entry.name] for entry in entries])  # side by side
+    for entry in entries:
         for kind in entry.tensors:
-            if entry.name in owners and kind != "variable":
+            if kind != "variable":
                 part = contents.tensors[f"{kind}/{entry.name}"]
                 initial = "zeros" if kind in MOMENTS else part.array()
                 optimizer._slots.add(owners[entry.name], kind, initial)

@@ -1,0 +1,43 @@
+"""Many arrays side by side in one buffer, so that one pass over memory reaches all of them."""
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from math import prod
+
+from adamax._arrays import Array, array_namespace, compute_dtype, dtype_name, is_immutable
+from adamax.variable import Variable
+
+__all__ = ["move_together", "zeros_together"]
+
+
+def zeros_together(variables: Sequence[Variable]) -> list[Array]:
+    """Return zeros in the shape and compute dtype of each variable.
+
+    Those of one library, dtype and device are parts of one buffer, the smallest first; where
+    arrays cannot be written to, each is an array of its own.
+    """
+    groups: dict[Hashable, list[int]] = defaultdict(list)
+    for i, variable in enumerate(variables):
+        xp = array_namespace(variable._value)
+        own = i if is_immutable(variable._value) else None
+        groups[xp.__name__, dtype_name(variable.dtype), str(variable.device), own].append(i)
+    parts: dict[int, Array] = {}
+    for group in groups.values():
+        first = variables[group[0]]
+        xp = array_namespace(first._value)
+        sizes = {i: prod(variables[i].shape) for i in group}
+        dtype = compute_dtype(first.dtype, xp) or first.dtype
+        buffer = xp.zeros(sum(sizes.values()), dtype=dtype, device=first.device)
+        start = 0
+        for i in sorted(group, key=sizes.__getitem__):
+            parts[i] = xp.reshape(buffer[start : start + sizes[i]], variables[i].shape)
+            start += sizes[i]
+    return [parts[i] for i in range(len(variables))]
+
+
+def move_together(variables: Sequence[Variable]) -> None:
+    """Let the values of variables be side by side, where arrays can be written to."""
+    writable = [variable for variable in variables if not is_immutable(variable._value)]
+    for variable, place in zip(writable, zeros_together(writable), strict=True):
+        place[...] = variable._value
+        variable._value = place

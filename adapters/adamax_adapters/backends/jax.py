@@ -1,0 +1,131 @@
+"""JAX: one compiled call a step, which writes over the arrays of the last one.
+
+JAX gives an array's memory away only if it is told to, and the array is lost then. It is told so
+of arrays that a step before has made and that nobody but their variables refers to. A value that
+the caller holds, or has brought, stays whole.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeAlias
+from weakref import WeakValueDictionary
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from adamax._arrays import Array
+from adamax.rule import Coefficients
+from adamax.sparse import IndexedSlices, set_rows, sum_duplicates
+from adamax_adapters.backends.trace import ARRAYS, trace
+from adamax_adapters.slots import Target
+
+__all__ = ["dense", "rows"]
+
+Parts: TypeAlias = list[Array]
+"""Parameters, their first moments, or their infinity norms."""
+
+_TRACE = trace()
+_made: WeakValueDictionary[int, Array] = WeakValueDictionary()
+
+
+def dense(targets: Sequence[Target]) -> Callable[[Sequence[Array], Coefficients], None]:
+    """Return what advances `targets` by their gradients, all in one call."""
+    return partial(_advance, _dense_step, targets)
+
+
+def rows(target: Target, slices: IndexedSlices, c: Coefficients) -> None:
+    """Advance the listed rows of a table; the others are not read."""
+    _advance(_rows_step, [target], IndexedSlices(slices.values, slices.indices), c)
+
+
+def _advance(step: Callable[..., Any], targets: Sequence[Target], *args: Any) -> None:
+    parts = [[part.value for part in column] for column in zip(*targets, strict=True)]
+    spare = [_is_spare(column) for column in parts]
+    given = [column if is_spare else None for column, is_spare in zip(parts, spare, strict=True)]
+    lent = [None if is_spare else column for column, is_spare in zip(parts, spare, strict=True)]
+    del parts
+    new = step(given, lent, *args, 0)
+    for column, arrays in zip(zip(*targets, strict=True), new, strict=True):
+        for part, array in zip(column, arrays, strict=True):
+            part._value = _made[id(array)] = array
+
+
+def _is_spare(arrays: Parts) -> bool:
+    """Say whether arrays may be written over: made here, and held by their variables alone."""
+    return all(_made.get(id(x)) is x for x in arrays) and max(_holders(arrays)) <= _ALONE
+
+
+def _holders(arrays: Parts) -> list[int]:
+    return [sys.getrefcount(x) for x in arrays]
+
+
+_variable = [object()]
+_ALONE = _holders(list(_variable))[0]  # as Python counts an array in a variable and in a list
+
+
+@partial(jax.jit, donate_argnums=0)
+def _dense_step(
+    given: list[Parts | None],
+    lent: list[Parts | None],
+    gradients: Sequence[Array],
+    c: Coefficients,
+    zero: Array,
+) -> tuple[Any, ...]:
+    new = [
+        _replayed(p, g, m, u, c, zero)
+        for p, g, m, u in zip(*_inserted(_joined(given, lent), gradients), strict=True)
+    ]
+    return tuple(zip(*new, strict=True))
+
+
+@partial(jax.jit, donate_argnums=0)
+def _rows_step(
+    given: list[Parts | None],
+    lent: list[Parts | None],
+    slices: IndexedSlices,
+    c: Coefficients,
+    zero: Array,
+) -> tuple[Any, ...]:
+    tables = [table for (table,) in _joined(given, lent)]
+    shape = (slices.indices.shape[0], *tables[0].shape[1:])
+    values = jnp.broadcast_to(slices.values, shape)
+    grad, indices, _ = sum_duplicates(IndexedSlices(values, slices.indices), jnp)
+    p, m, u = (jnp.take(table, indices, axis=0, mode="clip") for table in tables)
+    new = _replayed(p, grad, m, u, c, zero)
+    return tuple(
+        [set_rows(table, indices, row, jnp)] for table, row in zip(tables, new, strict=True)
+    )
+
+
+def _joined(given: list[Parts | None], lent: list[Parts | None]) -> list[Parts]:
+    return [mine or theirs or [] for mine, theirs in zip(given, lent, strict=True)]
+
+
+def _inserted(parts: list[Parts], gradients: Sequence[Array]) -> tuple[Any, ...]:
+    params, m, u = parts
+    return params, gradients, m, u
+
+
+def _replayed(
+    p: Array, g: Array, m: Array, u: Array, c: Coefficients, zero: Array
+) -> tuple[Array, Array, Array]:
+    """Execute the trace of the rule in the dtype of m, one rounding per operation."""
+    values: dict[str, Any] = dict(zip(ARRAYS, (p.astype(m.dtype), g, m, u), strict=True))
+    values |= c._asdict()
+    for op, operands, result in _TRACE.instructions:
+        values[result] = getattr(jnp, op)(*[values[name] for name in operands])
+        if op == "multiply":
+            values[result] = _rounded(values[result], zero)
+    new = [values[name] for name in _TRACE.outputs]
+    return new[0].astype(p.dtype), new[1], new[2]
+
+
+def _rounded(product: Array, zero: Array) -> Array:
+    """Return a product that cannot be fused with the sum that it goes into, which rounds once.
+
+    For all that the compiler knows, its bits change in between.
+    """
+    bits = jnp.dtype(f"int{8 * product.dtype.itemsize}")
+    return lax.bitcast_convert_type(lax.bitcast_convert_type(product, bits) | zero, product.dtype)

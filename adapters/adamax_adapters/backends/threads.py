@@ -1,0 +1,49 @@
+"""Ranges of elements shared out to the cores: for work that releases the interpreter's lock."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
+from itertools import pairwise
+
+__all__ = ["cores", "share_out"]
+
+PART = 1 << 18
+"""Elements that a thread must have to do, for waking it not to cost more than it saves."""
+
+
+def cores() -> int:
+    """Return how many threads are used: OMP_NUM_THREADS, or the cores this process may run on."""
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    if limit.isdecimal() and int(limit) > 0:
+        return int(limit)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def share_out(work: Callable[[int, int], None], size: int, width: int = 1) -> None:
+    """Call ``work(start, stop)`` for ranges that make up ``0 .. size``, at the same time.
+
+    Each unit is `width` elements; where that makes few, there is one range. All have ended when
+    this returns or raises.
+    """
+    parts = min(cores(), size, size * width // PART)
+    if parts <= 1:
+        work(0, size)
+        return
+    bounds = [size * i // parts for i in range(parts + 1)]
+    ranges = pairwise(bounds[1:])
+    futures = [_pool(os.getpid()).submit(work, start, stop) for start, stop in ranges]
+    try:
+        work(0, bounds[1])
+    finally:
+        wait(futures)
+    for future in futures:
+        future.result()
+
+
+@cache
+def _pool(process: int) -> ThreadPoolExecutor:
+    """Return the threads of this process: a fork has none of those of its parent."""
+    return ThreadPoolExecutor(cores(), thread_name_prefix="adamax")

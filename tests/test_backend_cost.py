@@ -1,0 +1,280 @@
+"""What a step may cost, counted: passes, calls, plans, copies and compilations, not seconds."""
+
+import os
+import subprocess
+import sys
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import adamax
+import adamax_adapters
+from adamax import Adamax, IndexedSlices, Variable
+from adamax.rule import Coefficients
+from adamax_adapters.backends import memory, plan, replay, threads
+from adamax_adapters.backends import numpy as numpy_backend
+
+Array = Any
+
+MIB = 1 << 20
+
+
+@contextmanager
+def peak() -> Iterator[list[int]]:
+    """Give a list into which the most bytes that the block holds at once are written."""
+    found: list[int] = []
+    tracemalloc.start()
+    try:
+        yield found
+        found.append(tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, module: Any, *names: str) -> Counter[str]:
+    """Return a counter of the calls of functions of a module."""
+    calls: Counter[str] = Counter()
+
+    def counting(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def count(*args: Any, **kwargs: Any) -> Any:
+            calls[name] += 1
+            return function(*args, **kwargs)
+
+        return count
+
+    for name in names:
+        monkeypatch.setattr(module, name, counting(name, getattr(module, name)))
+    return calls
+
+
+def ones(count: int, size: int = 1000) -> list[Variable]:
+    return [Variable(np.ones(size, np.float32)) for _ in range(count)]
+
+
+def gradients(params: list[Variable]) -> list[tuple[Array, Variable]]:
+    return [(np.ones(p.shape, np.float32), p) for p in params]
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_a_large_step_needs_no_memory_of_its_own(backend: str) -> None:
+    """A step of 16 MiB of parameters holds less than 1 MiB beside them."""
+    pytest.importorskip(f"adamax_adapters.backends.{backend}")
+    params, optimizer = ones(1, 1 << 22), Adamax(backend=backend)
+    pairs = gradients(params)
+    optimizer.apply_gradients(pairs)
+    with peak() as found:
+        optimizer.apply_gradients(pairs)
+    assert found[0] < MIB
+
+
+def test_the_plain_rule_would_need_more() -> None:
+    """The measure above can fail: array by array, the same step needs several copies."""
+    params, optimizer = ones(1, 1 << 22), Adamax(backend="standard")
+    pairs = gradients(params)
+    optimizer.apply_gradients(pairs)
+    with peak() as found:
+        optimizer.apply_gradients(pairs)
+    assert found[0] > 32 * MIB
+
+
+def test_a_block_is_passed_over_once_by_each_instruction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NumPy is called ten times a block, as the rule has ten instructions, and writes in place."""
+    calls: Counter[str] = Counter()
+
+    class Counting:
+        def __getattr__(self, name: str) -> Callable[..., Any]:
+            def call(*operands: Array, out: Array) -> Array:
+                calls[name] += 1
+                return getattr(np, name)(*operands, out=out)
+
+            return call
+
+    monkeypatch.setattr(
+        numpy_backend, "replay", lambda buffers, c, xp: replay.replay(buffers, c, Counting())
+    )
+    size = 5 * numpy_backend.BLOCK // 4 + 1  # of float32: five blocks and one element
+    params, optimizer = ones(1, size), Adamax(backend="numpy")
+    optimizer.apply_gradients(gradients(params))
+    assert sum(calls.values()) == 6 * 10
+    assert calls["maximum"] == calls["abs"] == calls["divide"] == 6
+
+
+def test_small_arrays_are_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 200 small arrays, the gradients are gathered by one call, and the rule runs once."""
+    params, optimizer = ones(200), Adamax(backend="numpy")
+    pairs = gradients(params)
+    optimizer.apply_gradients(pairs)
+    calls = counted(monkeypatch, np, "concatenate")
+    kernels = counted(monkeypatch, numpy_backend, "kernel")
+    optimizer.apply_gradients(pairs)
+    assert calls["concatenate"] == 2  # gradients, parameters
+    assert kernels["kernel"] == 1
+
+
+def test_gathered_arrays_are_bounded() -> None:
+    """However many small arrays there are, at most `TOGETHER` elements are gathered at a time."""
+    sizes: list[int] = []
+
+    def together(params: Sequence[Array], p: Array, m: Array, u: Array) -> Callable[..., None]:
+        return lambda g, c: sizes.append(g.size)
+
+    params = ones(600)
+    optimizer = Adamax(backend="standard")
+    optimizer.build(params)
+    targets = [(p, optimizer.get_slot(p, "m"), optimizer.get_slot(p, "v")) for p in params]
+    advance = memory.dense(lambda *args: sizes.append(0), together, targets)
+    advance([p.value for p in params], Coefficients(0.1, 0.9, 0.0, 0.1))
+    assert sum(sizes) == 600 * 1000
+    assert max(sizes) <= memory.TOGETHER
+    assert len(sizes) == 3
+
+
+def test_small_arrays_are_one_call_of_numba(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With numba, parameters are not gathered either: one loop finds them where they are."""
+    numba_backend = pytest.importorskip("adamax_adapters.backends.numba")
+    params, optimizer = ones(200), Adamax(backend="numba")
+    pairs = gradients(params)
+    optimizer.apply_gradients(pairs)
+    gathers = counted(monkeypatch, np, "concatenate")
+    loops = counted(monkeypatch, numba_backend, "_loop", "_scattered_loop")
+    optimizer.apply_gradients(pairs)
+    assert gathers["concatenate"] == 1
+    assert loops == {"_scattered_loop": 1}
+
+
+def test_a_set_of_variables_is_planned_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan is made when a set of variables is new, and not when sets alternate."""
+    calls = counted(monkeypatch, plan, "_plan")
+    params, optimizer = ones(6, 10), Adamax()
+    for _ in range(3):
+        optimizer.apply_gradients(gradients(params))
+        optimizer.apply_gradients(gradients(params[:3]))
+    assert calls["_plan"] == 2
+
+
+def test_plans_that_are_kept_are_few() -> None:
+    """Ever new sets of variables do not add up: old plans are forgotten."""
+    params, optimizer = ones(40, 2), Adamax()
+    for i in range(40):
+        optimizer.apply_gradients(gradients(params[i:]))
+    assert len(optimizer._slots._targets) <= 16
+
+
+def test_rows_cost_what_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a table of 40 MiB a step of 50 rows holds less than 1 MiB, and 50 rows are advanced."""
+    table_variable = Variable(np.ones((10 * MIB // 64, 64), np.float32))
+    rng = np.random.default_rng(0)
+    indices = rng.permutation(table_variable.shape[0])[:50]
+    slices = IndexedSlices(np.ones((50, 64), np.float32), indices)
+    optimizer = Adamax(backend="numpy")
+    optimizer.apply_gradients([(slices, table_variable)])
+    advanced: list[int] = []
+
+    def noting(kernel: Any, p: Array, *rest: Any) -> None:
+        advanced.append(p.size)
+        memory.advance_whole(kernel, p, *rest)
+
+    monkeypatch.setattr("adamax_adapters.backends.table.advance_whole", noting)
+    with peak() as found:
+        optimizer.apply_gradients([(slices, table_variable)])
+    assert advanced == [50 * 64]
+    assert found[0] < MIB
+
+
+def test_jax_compiles_a_step_once() -> None:
+    """When the first steps are done, neither t nor the learning rate compiles anything again."""
+    jnp = pytest.importorskip("jax.numpy")
+    step = pytest.importorskip("adamax_adapters.backends.jax")._dense_step
+    w, optimizer = Variable(jnp.ones(7)), Adamax(0.1)
+    sizes = []
+    for t in range(6):
+        optimizer.learning_rate = 0.1 / (t + 1)
+        optimizer.apply_gradients([(jnp.ones(7), w)])
+        sizes.append(step._cache_size())
+    assert len(set(sizes[1:])) == 1
+
+
+def test_jax_writes_over_its_own_arrays_alone() -> None:
+    """What a step has made is the memory of the next; what somebody holds or brought is not."""
+    jnp = pytest.importorskip("jax.numpy")
+    brought = jnp.ones(100_000)
+    w, optimizer = Variable(brought), Adamax(0.1)
+
+    def step() -> int:
+        optimizer.apply_gradients([(jnp.ones(100_000), w)])
+        return int(w.value.unsafe_buffer_pointer())
+
+    first = step()
+    assert step() == first
+    held = w.value
+    copy = np.array(held)
+    moment = optimizer.get_slot(w, "m").value
+    assert step() != first
+    np.testing.assert_array_equal(np.asarray(held), copy)
+    np.testing.assert_array_equal(np.asarray(brought), np.ones(100_000))
+    np.testing.assert_allclose(np.asarray(moment), 0.19, rtol=1e-6)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    """After threads have been used, a fork takes a step too, instead of waiting for them."""
+    code = """
+import os, warnings
+import numpy as np
+from adamax import Adamax, Variable
+from adamax_adapters.backends import threads
+
+warnings.simplefilter("ignore")  # Python warns of any fork beside threads
+threads.PART = 10
+def work(start, stop):
+    done[start:stop] = 1
+done = np.zeros(100)
+threads.share_out(work, 100)
+child = os.fork()
+done[:] = 0
+threads.share_out(work, 100)
+if child == 0:
+    os._exit(0 if done.all() else 1)
+print(os.waitpid(child, 0)[1], int(done.sum()))
+"""
+    path = os.pathsep.join(str(Path(str(p.__file__)).parents[1]) for p in (adamax, adamax_adapters))
+    env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "2"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=env, check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["0", "100"]
+
+
+def test_what_a_thread_raises_is_raised() -> None:
+    """An error in any of the threads reaches the caller, after all have ended."""
+    ended: list[int] = []
+
+    def work(start: int, stop: int) -> None:
+        ended.append(start)
+        if start:
+            raise RuntimeError("in a thread")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(threads, "PART", 1)
+        patched.setenv("OMP_NUM_THREADS", "2")
+        with pytest.raises(RuntimeError, match="in a thread"):
+            threads.share_out(work, 10)
+    assert sorted(ended) == [0, 5]
+
+
+def test_cores_are_those_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OMP_NUM_THREADS decides; without it, or with nonsense, the cores of this process do."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert threads.cores() == 7
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2}, raising=False)
+    for nonsense in ("", "0", "-3", "many"):
+        monkeypatch.setenv("OMP_NUM_THREADS", nonsense)
+        assert threads.cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert threads.cores() == 1
