@@ -45,6 +45,8 @@ class Library(NamedTuple):
             array.flags.writeable = False
             return array
         module = import_module(self.name)
+        if self.name == "cupy":
+            return module.asarray(self.rounded(x, dtype))
         place = {"device": array_api_strict.Device(self.device)} if self.device else {}
         readable = np.array(x).astype("float64" if "float" in dtype else dtype)
         return module.asarray(readable, dtype=getattr(module, dtype), **place)
@@ -57,8 +59,13 @@ class Library(NamedTuple):
         assert array_api_compat.device(array) == array_api_compat.device(like)
         if self.name == "array_api_strict":
             array = array.to_device(array_api_strict.Device("CPU_DEVICE"))
+        if self.name == "cupy":
+            array = array.get()
         return np.asarray(array.double() if self.name == "torch" else array).astype(np.float64)
 
+
+GPU = find_spec("cupy") is not None and import_module("cupy").is_available()
+"""Whether there is a GPU that CuPy can use."""
 
 LIBRARIES = [
     *(Library("numpy", dtype) for dtype in ("float16", "bfloat16", "float32", "float64")),
@@ -70,9 +77,10 @@ LIBRARIES = [
         for name, dtypes in {
             "jax.numpy": ("bfloat16", "float32"),
             "torch": ("float16", "bfloat16", "float32", "float64"),
+            "cupy": ("float16", "bfloat16", "float32", "float64"),
         }.items()
-        if find_spec(name.partition(".")[0])
+        if (GPU if name == "cupy" else find_spec(name.partition(".")[0]))
         for dtype in dtypes
     ),
 ]
-"""What is installed of NumPy, the standard alone, JAX and torch."""
+"""What is installed of NumPy, the standard alone, JAX and torch, and CuPy with a GPU."""

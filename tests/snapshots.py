@@ -1,10 +1,12 @@
 """What the tests of the optimizer share: variables of any library, and deep copies of state."""
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import array_api_strict
 import numpy as np
+from libraries import GPU
 
 from adamax import Adamax, Variable
 from adamax._arrays import to_numpy
@@ -16,6 +18,9 @@ LIBRARIES: dict[str, Callable[..., Array]] = {
     "array_api_strict": array_api_strict.asarray,
 }
 """How each library makes an array of a NumPy array."""
+
+if GPU:
+    LIBRARIES["cupy"] = import_module("cupy").asarray
 
 
 def host(x: Any) -> Array:
