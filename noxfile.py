@@ -13,6 +13,13 @@ nox.options.error_on_external_run = True
 ROOT = Path(__file__).parent
 PROJECT = nox.project.load_toml("pyproject.toml")
 
+# Files that run with an optional library alone; the session `backends` measures them too.
+OPTIONAL = ",".join(
+    f"*/{name}.py"
+    for name in "backends/cupy backends/jax backends/numba backends/torch cuda_graph "
+    "gradients/jax gradients/torch".split()
+)
+
 # Prints where both packages come from; fails unless that is below the folder of its argument.
 ORIGIN = """
 import pathlib, sys
@@ -29,18 +36,27 @@ def group(name: str) -> list[str]:
     return list(nox.project.dependency_groups(PROJECT, name))
 
 
+def covered(session: nox.Session, *options: str) -> None:
+    """Run pytest; without arguments, fail where too little is covered."""
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+        return
+    session.run("pytest", "--cov", "--cov-report=", "--cov-fail-under=0")
+    session.run("coverage", "report", *options)
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests and the docstrings' examples; without arguments, measure what they cover."""
     session.install("-e", ".", *group("tests"))
-    session.run("pytest", *(session.posargs or ["--cov", "--cov-report=term"]))
+    covered(session, "--omit", OPTIONAL)
 
 
 @nox.session
 def backends(session: nox.Session) -> None:
-    """Run the tests with JAX and torch, which those of every library and engine then take in."""
+    """Run the tests with the optional libraries, which those of every library then take in."""
     session.install("-e", ".", *group("tests"), *group("backends"))
-    session.run("pytest", *session.posargs)
+    covered(session)
 
 
 @nox.session
@@ -78,6 +94,14 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Print what differentiation costs on one core; nothing is checked, as machines differ."""
-    session.install("-e", ".", *group("tests"))
+    """Print what steps and differentiation cost; nothing is checked, as machines differ."""
+    session.install("-e", ".", *group("tests"), *group("bench"))
+    if "--gpu" in session.posargs:
+        session.install("jax[cuda13]")
+        # JAX would take most of the device's memory for itself.
+        environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+        session.run("python", "tests/benchmarks/gpu.py", env=environment)
+        return
+    session.run("python", "tests/benchmarks/steps.py")
+    # Differentiation is compared on one core.
     session.run("python", "tests/benchmarks/gradients.py", env={"OPENBLAS_NUM_THREADS": "1"})

@@ -5,12 +5,11 @@ take turns, so that a busy machine is busy for all of them; the table holds medi
 """
 
 from collections.abc import Callable
-from statistics import median
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
+from interleaved import take_turns
 
 from adamax import Variable
 from adamax_adapters.gradients import value_and_gradients
@@ -62,17 +61,6 @@ def ways(inputs: int, hidden: int, outputs: int, dtype: str) -> dict[str, Way]:
     }
 
 
-def medians(functions: dict[str, Way]) -> dict[str, float]:
-    """Return the median time of every way, in microseconds."""
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(ROUNDS):
-        for name, function in functions.items():
-            start = perf_counter()
-            function()
-            times[name].append(1e6 * (perf_counter() - start))
-    return {name: median(taken) for name, taken in times.items()}
-
-
 def main() -> None:
     """Print the table, once all ways have been seen to give the same gradients."""
     print(f"value and gradients, batch {BATCH}, medians of {ROUNDS} in microseconds")
@@ -83,7 +71,7 @@ def main() -> None:
         for function in functions.values():
             for gradient, reference in zip(function()[1], expected, strict=True):
                 np.testing.assert_allclose(gradient, reference, rtol=1e-3, atol=1e-6)
-        taken = medians(functions)
+        taken = {name: 1e3 * t.median for name, t in take_turns(functions, ROUNDS).items()}
         name = f"{inputs}-{hidden}-{outputs} {dtype}"
         columns = "".join(f"{time:10.0f}" for time in taken.values())
         print(f"{name:24}{columns}{taken['tape'] / taken['by hand']:16.2f}")
