@@ -16,7 +16,7 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 # Files that run with an optional library alone; the session `backends` measures them too.
 OPTIONAL = ",".join(
     f"*/{name}.py"
-    for name in "backends/cupy backends/jax backends/numba backends/torch cuda_graph "
+    for name in "backends/cupy backends/jax backends/numba backends/torch backends/cuda_graph "
     "gradients/jax gradients/torch".split()
 )
 

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
         save_checkpoint,
     )
     from adamax_adapters.config import serialize
+    from adamax_adapters.files.keras_files import load_keras_file
+    from adamax_adapters.files.layouts import get_keras_weights, set_keras_weights
+    from adamax_adapters.files.manager import CheckpointManager
     from adamax_adapters.gradients.check import check_gradients
-    from adamax_adapters.identifiers import deserialize, get
     from adamax_adapters.keras import Adamax
-    from adamax_adapters.keras_files import load_keras_file
-    from adamax_adapters.layouts import get_keras_weights, set_keras_weights
-    from adamax_adapters.manager import CheckpointManager
+    from adamax_adapters.optimizer.identifiers import deserialize, get
 
 __version__ = "0.1.0"
 
@@ -55,17 +55,17 @@ __all__ = [
 _HANDED_ON = {
     "Adamax": "keras",
     "CheckpointError": "checkpoint",
-    "CheckpointManager": "manager",
+    "CheckpointManager": "files.manager",
     "check_gradients": "gradients.check",
-    "deserialize": "identifiers",
-    "get": "identifiers",
-    "get_keras_weights": "layouts",
+    "deserialize": "optimizer.identifiers",
+    "get": "optimizer.identifiers",
+    "get_keras_weights": "files.layouts",
     "inspect_checkpoint": "checkpoint",
     "load_checkpoint": "checkpoint",
-    "load_keras_file": "keras_files",
+    "load_keras_file": "files.keras_files",
     "save_checkpoint": "checkpoint",
     "serialize": "config",
-    "set_keras_weights": "layouts",
+    "set_keras_weights": "files.layouts",
 }
 
 

@@ -1,16 +1,16 @@
 """Optimizer and variables <-> one file on disk: every tensor by name, checked by its hash.
 
-The file is in the safetensors format; `adamax_adapters.contents` says what is in it, and
-`adamax_adapters.tensorfile` with which bytes.
+The file is in the safetensors format; `adamax_adapters.files.contents` says what is in it, and
+`adamax_adapters.files.tensorfile` with which bytes.
 """
 
 import os
 from typing import Any
 
-from adamax_adapters.contents import read, write
+from adamax_adapters.files.contents import read, write
+from adamax_adapters.files.state import LoadReport, restore, snapshot
+from adamax_adapters.files.tensorfile import CheckpointError
 from adamax_adapters.keras import Adamax
-from adamax_adapters.state import LoadReport, restore, snapshot
-from adamax_adapters.tensorfile import CheckpointError
 
 __all__ = [
     "CheckpointError",

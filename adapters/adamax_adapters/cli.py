@@ -11,8 +11,8 @@ from shlex import quote
 from typing import Any, NoReturn, get_args
 
 import adamax
-from adamax_adapters import inspection
 from adamax_adapters.checkpoint import CheckpointError
+from adamax_adapters.files import inspection
 from adamax_adapters.train.settings import Settings, UserError, option
 
 __all__ = ["main"]

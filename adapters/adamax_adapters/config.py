@@ -6,7 +6,7 @@ from typing import Any
 
 from adamax import schedules
 from adamax.schedules import LearningRateSchedule
-from adamax_adapters.hyperparameters import CLIPS
+from adamax_adapters.optimizer.hyperparameters import CLIPS
 
 __all__ = ["FORMAT", "arguments", "build", "describe", "read_json", "serialize", "write_json"]
 

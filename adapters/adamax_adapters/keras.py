@@ -8,11 +8,11 @@ from adamax.rule import coefficients
 from adamax.sparse import Gradient
 from adamax.variable import Variable, auto_name
 from adamax_adapters import config as configs
-from adamax_adapters import weights as host
 from adamax_adapters.backends import backend_name
 from adamax_adapters.backends.plan import advance
 from adamax_adapters.gradients import Engine, gradient_pairs
-from adamax_adapters.hyperparameters import (
+from adamax_adapters.optimizer import weights as host
+from adamax_adapters.optimizer.hyperparameters import (
     CLIPS,
     DEFAULT_EPSILON,
     Hyperparameter,
@@ -21,8 +21,8 @@ from adamax_adapters.hyperparameters import (
     epsilon_or_default,
     rate_at,
 )
-from adamax_adapters.pairs import complete_pairs, ready_pairs
-from adamax_adapters.slots import Slots
+from adamax_adapters.optimizer.pairs import complete_pairs, ready_pairs
+from adamax_adapters.optimizer.slots import Slots
 
 __all__ = ["Adamax"]
 

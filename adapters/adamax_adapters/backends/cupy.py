@@ -22,7 +22,7 @@ from adamax.sparse import IndexedSlices
 from adamax_adapters.backends import standard
 from adamax_adapters.backends.cuda_source import CAPACITY, DENSE, OPTIONS, ROWS, source
 from adamax_adapters.backends.trace import ARRAYS
-from adamax_adapters.slots import Target
+from adamax_adapters.optimizer.slots import Target
 
 if cupy.cuda.runtime.is_hip:
     raise ImportError("the kernels are CUDA's, and this CuPy is for the GPUs of AMD")

@@ -19,7 +19,7 @@ from adamax._arrays import Array
 from adamax.rule import Coefficients
 from adamax.sparse import IndexedSlices, set_rows, sum_duplicates
 from adamax_adapters.backends.trace import ARRAYS, trace
-from adamax_adapters.slots import Target
+from adamax_adapters.optimizer.slots import Target
 
 __all__ = ["dense", "rows"]
 

@@ -14,7 +14,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from adamax._arrays import Array, is_torch_array
 from adamax.rule import Coefficients
-from adamax_adapters.slots import Target
+from adamax_adapters.optimizer.slots import Target
 
 __all__ = ["Kernel", "Together", "advance_whole", "dense", "is_plain", "tell_torch", "tensors_of"]
 

@@ -17,7 +17,7 @@ from adamax.sparse import IndexedSlices
 from adamax_adapters.backends import memory, table
 from adamax_adapters.backends.threads import share_out
 from adamax_adapters.backends.trace import trace
-from adamax_adapters.slots import Target
+from adamax_adapters.optimizer.slots import Target
 
 __all__ = ["dense", "kernel", "rows"]
 

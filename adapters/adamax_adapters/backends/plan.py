@@ -12,7 +12,7 @@ from adamax.rule import Coefficients
 from adamax.sparse import Gradient, IndexedSlices
 from adamax.variable import Variable
 from adamax_adapters.backends import backend_for
-from adamax_adapters.slots import RECENT, Target, Targets
+from adamax_adapters.optimizer.slots import RECENT, Target, Targets
 
 __all__ = ["advance"]
 

@@ -6,7 +6,7 @@ from adamax import rule, sparse
 from adamax._arrays import Array, array_namespace, rows_assignable
 from adamax.rule import Coefficients
 from adamax.sparse import IndexedSlices
-from adamax_adapters.slots import Target
+from adamax_adapters.optimizer.slots import Target
 
 __all__ = ["dense", "rows"]
 

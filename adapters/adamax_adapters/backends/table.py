@@ -6,7 +6,7 @@ from adamax._arrays import Array
 from adamax.rule import Coefficients
 from adamax.sparse import IndexedSlices
 from adamax_adapters.backends.memory import Kernel, advance_whole, tell_torch, tensors_of
-from adamax_adapters.slots import Target
+from adamax_adapters.optimizer.slots import Target
 
 __all__ = ["in_order", "rows"]
 

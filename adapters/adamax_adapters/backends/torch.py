@@ -8,7 +8,7 @@ from adamax._arrays import Array
 from adamax.rule import Coefficients
 from adamax_adapters.backends.replay import SCRATCH, replay
 from adamax_adapters.backends.standard import rows
-from adamax_adapters.slots import Target
+from adamax_adapters.optimizer.slots import Target
 
 __all__ = ["dense", "rows"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from adamax._arrays import Array, array_namespace, to_numpy
-from adamax_adapters.durable import write_whole
+from adamax_adapters.files.durable import write_whole
 from adamax_adapters.train.settings import UserError
 
 __all__ = ["History", "draw", "read_history", "write_history"]

@@ -10,10 +10,10 @@ import numpy as np
 from rich.console import Console
 
 from adamax._arrays import Namespace
-from adamax_adapters.durable import write_whole
-from adamax_adapters.hyperparameters import rate_at
+from adamax_adapters.files.durable import write_whole
+from adamax_adapters.files.manager import CheckpointManager
 from adamax_adapters.keras import Adamax
-from adamax_adapters.manager import CheckpointManager
+from adamax_adapters.optimizer.hyperparameters import rate_at
 from adamax_adapters.train.backend import namespace
 from adamax_adapters.train.corpus import Corpus, read_corpus
 from adamax_adapters.train.history import History, draw, read_history, write_history

@@ -13,7 +13,7 @@ from adamax.schedules import (
     LearningRateSchedule,
     PolynomialDecay,
 )
-from adamax_adapters.durable import write_whole
+from adamax_adapters.files.durable import write_whole
 
 __all__ = ["SCHEDULES", "Settings", "UserError", "option", "read_run", "resumed", "write_run"]
 

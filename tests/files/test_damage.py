@@ -15,7 +15,7 @@ from runs import new_run, same
 from test_tensorfile import header_of, with_header
 
 from adamax import CheckpointError, load_checkpoint, save_checkpoint
-from adamax_adapters.contents import Contents, read
+from adamax_adapters.files.contents import Contents, read
 
 
 @pytest.fixture(scope="module")

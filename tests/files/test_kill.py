@@ -14,8 +14,8 @@ import pytest
 from runs import Run, new_run, same
 
 from adamax import CheckpointManager, Variable
-from adamax_adapters.contents import read
-from adamax_adapters.durable import temporary_of
+from adamax_adapters.files.contents import read
+from adamax_adapters.files.durable import temporary_of
 
 KILLS = int(os.environ.get("ADAMAX_KILLS", "25"))
 BALLAST = 50_000  # further numbers, so that writing takes a while
@@ -45,7 +45,7 @@ def killed(folder: Path, delay: float) -> int:
     """Start a process, kill it some seconds after it has begun; return what it acknowledged."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["adamax_adapters.manager", "adamax_adapters.backends.numba", "runs"]
+        ["adamax_adapters.files.manager", "adamax_adapters.backends.numba", "runs"]
     )
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=train_for_ever, args=(folder, theirs))

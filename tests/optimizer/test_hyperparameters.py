@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from snapshots import snapshot
 
 from adamax import Adamax, Variable, schedules
-from adamax_adapters.hyperparameters import Hyperparameter
+from adamax_adapters.optimizer.hyperparameters import Hyperparameter
 
 RATES = ("learning_rate", "decay", "beta_1", "beta_2", "epsilon")
 LIMITS = ("clipnorm", "clipvalue", "global_clipnorm")

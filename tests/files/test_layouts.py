@@ -11,7 +11,7 @@ from runs import same
 from adamax import Adamax, Variable, get_keras_weights, set_keras_weights
 from adamax.schedules import ExponentialDecay
 
-DATA = Path(__file__).parent / "data" / "keras"
+DATA = Path(__file__).parents[1] / "data" / "keras"
 NAMES = ["first/kernel", "first/bias", "second/kernel", "second/bias"]
 LAYOUT_OF = {"keras": "keras", "schedule": "keras", "tf-keras": "tf-keras", "legacy": "tf.keras"}
 each_kind = pytest.mark.parametrize("kind", LAYOUT_OF)

@@ -19,8 +19,8 @@ from adamax._arrays import array_namespace
 from adamax.schedules import LearningRateSchedule
 from adamax.variable import Variable
 from adamax_adapters.keras import Adamax
-from adamax_adapters.slots import MOMENTS
-from adamax_adapters.weights import fitted
+from adamax_adapters.optimizer.slots import MOMENTS
+from adamax_adapters.optimizer.weights import fitted
 
 __all__ = ["assign_in_order", "get_keras_weights", "set_keras_weights"]
 
@@ -36,7 +36,7 @@ def get_keras_weights(optimizer: Adamax, layout: str) -> list[Any]:
         Its variables come in the order in which it first saw them; slots other than m and v have
         no place in the list.
     layout : 'tf.keras', 'tf-keras' or 'keras'
-        See `adamax_adapters.layouts`.
+        See `adamax_adapters.files.layouts`.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def set_keras_weights(optimizer: Adamax, weights: Sequence[Any], layout: str) ->
     weights : sequence of arrays
         What `get_weights` of that optimizer returns, or the values of its `variables`.
     layout : 'tf.keras', 'tf-keras' or 'keras'
-        See `adamax_adapters.layouts`.
+        See `adamax_adapters.files.layouts`.
 
     Returns
     -------

@@ -17,10 +17,10 @@ from runs import same
 
 from adamax import Adamax, Variable, inspect_checkpoint, load_checkpoint
 from adamax.schedules import ExponentialDecay
-from adamax_adapters.contents import write
-from adamax_adapters.state import snapshot
+from adamax_adapters.files.contents import write
+from adamax_adapters.files.state import snapshot
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 CHECKPOINT = DATA / "checkpoint-1.safetensors"
 CONFIGURATION = DATA / "optimizer-1.json"
 

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from adamax_adapters import tensorfile
-from adamax_adapters.tensorfile import CheckpointError, Tensor, body, decode, head, tensor
+from adamax_adapters.files import tensorfile
+from adamax_adapters.files.tensorfile import CheckpointError, Tensor, body, decode, head, tensor
 
 DTYPES = {
     "bool": "BOOL",

@@ -173,7 +173,11 @@ def test_read_only_arrays_are_refused(closed: Callable[[Array], Array], known: b
 @pytest.fixture
 def immutable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let NumPy's arrays pass for those of JAX, which cannot be written to at all."""
-    for module in ("adamax.variable", "adamax_adapters.slots", "adamax_adapters.pairs"):
+    for module in (
+        "adamax.variable",
+        "adamax_adapters.optimizer.slots",
+        "adamax_adapters.optimizer.pairs",
+    ):
         monkeypatch.setattr(f"{module}.is_immutable", lambda x: True)
 
 
@@ -206,7 +210,8 @@ def test_immutable_arrays_in_variables_are_replaced() -> None:
 def test_empty_variables_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Variables without elements have slots of their own, though libraries give them no address."""
     monkeypatch.setattr(
-        "adamax_adapters.slots.memory_of", lambda x: "nowhere" if 0 in x.shape else memory_of(x)
+        "adamax_adapters.optimizer.slots.memory_of",
+        lambda x: "nowhere" if 0 in x.shape else memory_of(x),
     )
     a, b = (Variable(np.ones((0, 3)), name=name) for name in "ab")
     optimizer = Adamax()

@@ -7,12 +7,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from adamax_adapters.contents import Contents, read, write
-from adamax_adapters.durable import make_folder, temporary_of
+from adamax_adapters.files.contents import Contents, read, write
+from adamax_adapters.files.durable import make_folder, temporary_of
+from adamax_adapters.files.locking import lock_file
+from adamax_adapters.files.state import restore, snapshot
+from adamax_adapters.files.tensorfile import CheckpointError
 from adamax_adapters.keras import Adamax
-from adamax_adapters.locking import lock_file
-from adamax_adapters.state import restore, snapshot
-from adamax_adapters.tensorfile import CheckpointError
 
 __all__ = ["CheckpointManager", "Restored"]
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from adamax._arrays import Array, array_namespace, dtype_name, is_array, to_numpy
 from adamax.variable import Variable
-from adamax_adapters.initializers import initial_value
+from adamax_adapters.optimizer.initializers import initial_value
 
 __all__ = ["assign_all", "counter", "fitted", "new_counter", "new_weight", "step_after"]
 

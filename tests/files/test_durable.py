@@ -12,9 +12,9 @@ import pytest
 from runs import new_run, same
 
 from adamax import load_checkpoint, save_checkpoint
-from adamax_adapters import durable
-from adamax_adapters.contents import read
-from adamax_adapters.durable import make_folder, temporary_of, write_whole
+from adamax_adapters.files import durable
+from adamax_adapters.files.contents import read
+from adamax_adapters.files.durable import make_folder, temporary_of, write_whole
 
 OLD, NEW = b"the old content", [b"the new ", b"content, ", b"in pieces"]
 
@@ -28,7 +28,7 @@ class Operation(NamedTuple):
 
 
 class System:
-    """Stands between `adamax_adapters.durable` and `os`: records every operation, fails one.
+    """Stands between `adamax_adapters.files.durable` and `os`: records every operation, fails one.
 
     Parameters
     ----------

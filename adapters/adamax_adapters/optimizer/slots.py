@@ -25,8 +25,8 @@ from adamax._arrays import (
     owner_of,
 )
 from adamax.variable import Variable
-from adamax_adapters.arena import move_together, zeros_together
-from adamax_adapters.initializers import initial_value
+from adamax_adapters.optimizer.arena import move_together, zeros_together
+from adamax_adapters.optimizer.initializers import initial_value
 
 __all__ = ["MOMENTS", "RECENT", "Slots", "Target", "Targets"]
 

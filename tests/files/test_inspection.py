@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from adamax import Adamax, CheckpointError, Variable, inspect_checkpoint, save_checkpoint
-from adamax_adapters.inspection import add_arguments, inspect
+from adamax_adapters.files.inspection import add_arguments, inspect
 
 VALUES: dict[str, Any] = {
     "plain": np.array([[3.0, -4.0], [0.0, 0.0]], np.float32),

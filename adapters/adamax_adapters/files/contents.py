@@ -8,9 +8,9 @@ from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import adamax
-from adamax_adapters.canonical import canonical, has_form, read_canonical
-from adamax_adapters.durable import write_whole
-from adamax_adapters.tensorfile import CheckpointError, Tensor, body, decode, head
+from adamax_adapters.files.canonical import canonical, has_form, read_canonical
+from adamax_adapters.files.durable import write_whole
+from adamax_adapters.files.tensorfile import CheckpointError, Tensor, body, decode, head
 
 __all__ = ["Contents", "Description", "damaged", "examine", "read", "write"]
 

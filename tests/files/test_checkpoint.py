@@ -25,9 +25,9 @@ from adamax import (
     save_checkpoint,
 )
 from adamax.schedules import LearningRateSchedule
-from adamax_adapters import contents, state
-from adamax_adapters.contents import write
-from adamax_adapters.state import LoadReport, snapshot
+from adamax_adapters.files import contents, state
+from adamax_adapters.files.contents import write
+from adamax_adapters.files.state import LoadReport, snapshot
 
 NOTHING = LoadReport([], [], {})
 

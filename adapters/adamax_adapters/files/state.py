@@ -11,10 +11,10 @@ from adamax import nesting
 from adamax._arrays import array_namespace, dtype_name, is_immutable, is_writeable, to_numpy
 from adamax.variable import Variable
 from adamax_adapters.config import serialize
-from adamax_adapters.contents import Contents, Description
+from adamax_adapters.files.contents import Contents, Description
+from adamax_adapters.files.tensorfile import CheckpointError, Tensor, tensor
 from adamax_adapters.keras import Adamax
-from adamax_adapters.slots import MOMENTS
-from adamax_adapters.tensorfile import CheckpointError, Tensor, tensor
+from adamax_adapters.optimizer.slots import MOMENTS
 
 __all__ = ["LoadReport", "restore", "snapshot"]
 

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 
-from adamax_adapters.canonical import has_form
+from adamax_adapters.files.canonical import has_form
 
 __all__ = ["CheckpointError", "Tensor", "body", "decode", "head", "tensor"]
 

@@ -15,8 +15,8 @@ from rich.console import Console
 
 from adamax import Adamax, IndexedSlices, Variable, inspect_checkpoint
 from adamax._arrays import array_namespace
+from adamax_adapters.files.manager import CheckpointManager
 from adamax_adapters.gradients import value_and_gradients
-from adamax_adapters.manager import CheckpointManager
 from adamax_adapters.train import run as runs
 from adamax_adapters.train.corpus import Corpus, read_corpus
 from adamax_adapters.train.history import History

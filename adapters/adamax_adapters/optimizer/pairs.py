@@ -19,7 +19,7 @@ from adamax._arrays import (
 from adamax.clipping import clip_all
 from adamax.sparse import Gradient, IndexedSlices
 from adamax.variable import Variable
-from adamax_adapters.slots import Slots
+from adamax_adapters.optimizer.slots import Slots
 
 __all__ = ["complete_pairs", "ready_pairs"]
 

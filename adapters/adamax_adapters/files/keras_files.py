@@ -10,9 +10,9 @@ import numpy as np
 
 from adamax import nesting
 from adamax.variable import Variable
+from adamax_adapters.files.layouts import assign_in_order
+from adamax_adapters.files.tensorfile import CheckpointError, Tensor
 from adamax_adapters.keras import Adamax
-from adamax_adapters.layouts import assign_in_order
-from adamax_adapters.tensorfile import CheckpointError, Tensor
 
 __all__ = ["load_keras_file"]
 

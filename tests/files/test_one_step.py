@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from adamax import Adamax, Variable, load_checkpoint, save_checkpoint
-from adamax_adapters import contents
-from adamax_adapters.contents import read
-from adamax_adapters.durable import write_whole
+from adamax_adapters.files import contents
+from adamax_adapters.files.contents import read
+from adamax_adapters.files.durable import write_whole
 
 COUNT, SIZE, SAVED = 12, 5_000, 10
 

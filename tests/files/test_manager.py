@@ -15,9 +15,9 @@ import pytest
 from runs import Run, environment, new_run, same
 
 from adamax import Adamax, CheckpointError, CheckpointManager, Variable
-from adamax_adapters import contents, durable
-from adamax_adapters import manager as manager_module
-from adamax_adapters.tensorfile import decode
+from adamax_adapters.files import contents, durable
+from adamax_adapters.files import manager as manager_module
+from adamax_adapters.files.tensorfile import decode
 
 
 def names(folder: Path) -> list[str]:

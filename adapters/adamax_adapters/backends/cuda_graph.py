@@ -11,7 +11,7 @@ from adamax.rule import coefficients
 from adamax.variable import Variable
 from adamax_adapters.backends.cupy import step_size_from
 from adamax_adapters.keras import Adamax
-from adamax_adapters.weights import step_after
+from adamax_adapters.optimizer.weights import step_after
 
 __all__ = ["captured"]
 

@@ -12,7 +12,7 @@ from snapshots import LIBRARIES, Array, host
 from adamax import Adamax, IndexedSlices, Variable
 from adamax._arrays import array_namespace
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 CASES = json.loads((DATA / "tf115.json").read_text())["cases"]
 BY_NAME = {case["name"]: case for case in CASES}
 

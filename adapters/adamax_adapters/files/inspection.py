@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from adamax_adapters.contents import damaged, examine
-from adamax_adapters.tensorfile import Tensor
+from adamax_adapters.files.contents import damaged, examine
+from adamax_adapters.files.tensorfile import Tensor
 
 __all__ = ["add_arguments", "inspect"]
 

@@ -13,7 +13,7 @@ pytest.importorskip("cupy")
 
 from host_cupy import Host, as_cupy, host
 
-from adamax_adapters.cuda_graph import captured
+from adamax_adapters.backends.cuda_graph import captured
 
 __all__ = ["host"]  # a fixture
 

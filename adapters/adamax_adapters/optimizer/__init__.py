@@ -1,0 +1,1 @@
+"""What the Keras-style optimizer is made of: its hyperparameters, its slots and its weights."""
