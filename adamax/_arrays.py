@@ -4,6 +4,7 @@ Everything else in the project asks here for a namespace, a device or a host cop
 compatibility library could be replaced by editing this file alone.
 """
 
+from importlib import import_module
 from typing import Any, TypeAlias
 
 import array_api_compat as compat
@@ -12,6 +13,7 @@ __all__ = [
     "Array",
     "Namespace",
     "array_namespace",
+    "as_numpy",
     "compute_dtype",
     "computes_in_itself",
     "device_of",
@@ -151,6 +153,12 @@ def owner_of(x: Array) -> int:
     return id(x) if storage is None else int(storage().data_ptr())
 
 
+def as_numpy(x: Array) -> Any:
+    """Return `x` as NumPy itself converts it, sharing memory if it can; other devices refuse."""
+    # Not before it is needed: importing adamax loads no array library.
+    return import_module("array_api_compat.numpy").asarray(x)
+
+
 def to_numpy(x: Array) -> Any:
     """Return a NumPy copy of `x`, from whichever library and device it is on.
 
@@ -165,4 +173,4 @@ def to_numpy(x: Array) -> Any:
         x = x.to_device(xp.__array_namespace_info__().default_device())
     elif not compat.is_jax_array(x):  # whose __array__ fetches it from any device
         x = compat.to_device(x, "cpu")
-    return x.__array__().copy()
+    return as_numpy(x).copy()

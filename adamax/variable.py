@@ -13,6 +13,7 @@ from adamax._arrays import (
     Array,
     Namespace,
     array_namespace,
+    as_numpy,
     device_of,
     dtype_name,
     is_array,
@@ -224,7 +225,7 @@ class Variable:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         """Convert as the value itself would, which CuPy and other devices refuse."""
-        array = self.value.__array__()
+        array = as_numpy(self.value)
         return array_namespace(array).asarray(array, dtype=dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:

@@ -6,7 +6,14 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import Any
 
-from adamax._arrays import COMPUTE_DTYPES, array_namespace, device_of, dtype_name, is_torch_array
+from adamax._arrays import (
+    COMPUTE_DTYPES,
+    array_namespace,
+    as_numpy,
+    device_of,
+    dtype_name,
+    is_torch_array,
+)
 from adamax.variable import Variable
 from adamax_adapters.gradients.derivatives import CONSTANT, NUMPY_NAMES, RULES, SEQUENCE_RULES
 
@@ -186,7 +193,7 @@ class Traced:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         self.tape.refuse("converts something that depends on variables to a NumPy array")
-        return self.array.__array__()
+        return as_numpy(self.array)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if self.tape.is_variable(self.place):
