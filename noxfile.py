@@ -1,4 +1,4 @@
-"""What is checked: `nox` runs the tests; `nox -s lint wheel docs backends` checks the rest."""
+"""What is checked: `nox` runs the tests; other sessions check the rest, as `nox -l` lists."""
 
 import shutil
 from pathlib import Path
@@ -50,6 +50,13 @@ def tests(session: nox.Session) -> None:
     """Run the tests and the docstrings' examples; without arguments, measure what they cover."""
     session.install("-e", ".", *group("tests"))
     covered(session, "--omit", OPTIONAL)
+
+
+@nox.session(python=["3.12", "3.13"])
+def pythons(session: nox.Session) -> None:
+    """Run the tests on later Pythons."""
+    session.install("-e", ".", *group("tests"))
+    session.run("pytest", *session.posargs)
 
 
 @nox.session
