@@ -154,10 +154,9 @@ class Adamax:
         Everything is checked before anything is touched. A variable that is given twice takes two
         steps with the same t.
         """
-        pairs = ready_pairs(grads_and_vars, self._slots, self._limits)
-        if not pairs:
+        gradients, variables = ready_pairs(grads_and_vars, self._slots, self._limits)
+        if not gradients:
             return self.iterations
-        gradients, variables = zip(*pairs, strict=True)
         with self._slots.targets(variables) as targets:
             t = host.step_after(self.iterations)
             c = coefficients(
@@ -199,7 +198,7 @@ class Adamax:
     def get_gradients(self, loss: Any, params: Any) -> list[Gradient]:
         """Return the flat list of clipped gradients, in the slots' dtype; ValueError on a None."""
         _, pairs = gradient_pairs(loss, params)
-        return [x for x, _ in ready_pairs(complete_pairs(pairs), self._slots, self._limits)]
+        return [*ready_pairs(complete_pairs(pairs), self._slots, self._limits)[0]]
 
     def get_updates(self, loss: Any, params: Any) -> list[Variable]:
         """Take one step down a loss of which every gradient exists; return ``[iterations]``."""

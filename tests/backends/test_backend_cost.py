@@ -19,6 +19,8 @@ from adamax import Adamax, IndexedSlices, Variable
 from adamax.rule import Coefficients
 from adamax_adapters.backends import memory, plan, replay, threads
 from adamax_adapters.backends import numpy as numpy_backend
+from adamax_adapters.optimizer import pairs as ready
+from adamax_adapters.optimizer import slots
 
 Array = Any
 
@@ -158,6 +160,21 @@ def test_a_set_of_variables_is_planned_once(monkeypatch: pytest.MonkeyPatch) -> 
     assert calls["_plan"] == 2
 
 
+def test_raw_arrays_are_recognised_at_a_glance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The very arrays of the last step cost a look at the place of each; no check is repeated."""
+    optimizer = Adamax()
+    pairs = [(np.ones(10), np.ones(10)) for _ in range(5)]
+    optimizer.apply_gradients(pairs)
+    places = counted(monkeypatch, slots, "memory_of")
+    checks = counted(monkeypatch, ready, "_checked")
+    optimizer.apply_gradients(pairs)
+    assert places == {"memory_of": 5}
+    assert not checks
+    optimizer.apply_gradients([(grad, x[:]) for grad, x in pairs])
+    assert checks == {"_checked": 5}
+    assert len(optimizer.weights) == 1 + 2 * 5
+
+
 def test_plans_that_are_kept_are_few() -> None:
     """Ever new sets of variables do not add up: old plans are forgotten."""
     params, optimizer = ones(40, 2), Adamax()
@@ -198,6 +215,15 @@ def test_jax_compiles_a_step_once() -> None:
         optimizer.apply_gradients([(jnp.ones(7), w)])
         sizes.append(step._cache_size())
     assert len(set(sizes[1:])) == 1
+
+
+def test_jax_guards_products_that_are_summed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the three products of the rule, the two that are summands are kept from being fused."""
+    jnp = pytest.importorskip("jax.numpy")
+    backend = pytest.importorskip("adamax_adapters.backends.jax")
+    guards = counted(monkeypatch, backend, "_rounded")
+    Adamax().apply_gradients([(jnp.ones(13), Variable(jnp.ones(13)))])
+    assert guards == {"_rounded": 2}
 
 
 def test_jax_writes_over_its_own_arrays_alone() -> None:

@@ -47,6 +47,18 @@ def test_fresh_views_find_the_same_slots(view: str, shape: tuple[int, ...]) -> N
     assert optimizer.get_slot(fresh(x), "m") is optimizer.get_slot(x, "m")
 
 
+@pytest.mark.parametrize("shape", [(2, 3), (4,), (1000, 1000)])
+def test_an_array_that_was_resized_is_another(shape: tuple[int, ...]) -> None:
+    """The same object with another shape or place has slots of its own, which begin at zero."""
+    x, optimizer = np.ones(6), Adamax()
+    for _ in range(2):
+        step(optimizer, x)
+    x.resize(shape, refcheck=False)
+    step(optimizer, x)
+    assert len(optimizer.weights) == 1 + 2 * 2
+    np.testing.assert_allclose(optimizer.get_slot(x, "m").value, np.full(shape, 0.1), rtol=1e-14)
+
+
 def test_parts_of_one_buffer_are_variables_of_their_own() -> None:
     """Two parts of one buffer, its mirror image and the whole have slots of their own."""
     buffer, optimizer = np.ones((4, 4)), Adamax()

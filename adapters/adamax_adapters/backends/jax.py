@@ -27,6 +27,14 @@ Parts: TypeAlias = list[Array]
 """Parameters, their first moments, or their infinity norms."""
 
 _TRACE = trace()
+_SUMMANDS = {
+    name
+    for op, operands, _ in _TRACE.instructions
+    if op in ("add", "subtract")
+    for name in operands
+}
+"""What is added or subtracted: a product among them could be fused with its sum."""
+
 _made: WeakValueDictionary[int, Array] = WeakValueDictionary()
 
 
@@ -116,7 +124,7 @@ def _replayed(
     values |= c._asdict()
     for op, operands, result in _TRACE.instructions:
         values[result] = getattr(jnp, op)(*[values[name] for name in operands])
-        if op == "multiply":
+        if op == "multiply" and result in _SUMMANDS:
             values[result] = _rounded(values[result], zero)
     new = [values[name] for name in _TRACE.outputs]
     return new[0].astype(p.dtype), new[1], new[2]

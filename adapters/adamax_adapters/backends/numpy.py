@@ -12,7 +12,7 @@ from adamax_adapters.backends.replay import SCRATCH, replay
 
 __all__ = ["BLOCK", "dense", "kernel", "rows"]
 
-BLOCK = 1 << 18
+BLOCK = 1 << 19
 """Bytes of a block: one of each of four arrays and of the scratch are together in a cache."""
 
 

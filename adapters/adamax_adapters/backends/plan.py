@@ -45,20 +45,20 @@ def advance(
         What a constraint raises. Nothing has changed then.
     """
     targets[0][0].refuse_in_loss()
-    is_sparse = tuple([type(grad) is IndexedSlices for grad in gradients])
-    constrained = [variable.constraint for variable, _, _ in targets].count(None) < len(targets)
-    key = (named, is_sparse, constrained)
+    sparse = tuple([i for i, grad in enumerate(gradients) if type(grad) is IndexedSlices])
+    constrained = [variable.constraint for variable in targets.variables].count(None) < len(targets)
+    key = (named, sparse, constrained)
     if key not in targets.prepared:
         if len(targets.prepared) >= RECENT:
             targets.prepared.clear()
-        targets.prepared[key] = _plan(targets, is_sparse, named, constrained)
+        targets.prepared[key] = _plan(targets, sparse, named, constrained)
     # NumPy alone would warn of overflow, or raise between two variables if told to.
     with np.errstate(all="ignore"), _restored_on_error(targets) if constrained else nullcontext():
         targets.prepared[key](gradients, c)
 
 
 def _plan(
-    targets: Sequence[Target], is_sparse: Sequence[bool], named: str | None, one_by_one: bool
+    targets: Sequence[Target], sparse: Sequence[int], named: str | None, one_by_one: bool
 ) -> Plan:
     # A variable that is given twice takes its second turn when all have taken their first.
     turns: dict[tuple[int, Any, int | None], list[int]] = defaultdict(list)
@@ -67,7 +67,7 @@ def _plan(
         # A constraint may look at other variables, and finds those before it advanced.
         turn = place if one_by_one else given[id(m)]
         backend = backend_for(variable.value, variable.name, named)
-        turns[turn, backend, place if is_sparse[place] else None].append(place)
+        turns[turn, backend, place if place in sparse else None].append(place)
         given[id(m)] += 1
     jobs: list[tuple[list[int], Plan]] = []
     for (_, backend, row), places in sorted(turns.items(), key=lambda item: item[0][0]):

@@ -19,15 +19,15 @@ from adamax._arrays import (
 from adamax.clipping import clip_all
 from adamax.sparse import Gradient, IndexedSlices
 from adamax.variable import Variable
-from adamax_adapters.optimizer.slots import Slots
+from adamax_adapters.optimizer.slots import Slots, Targets
 
 __all__ = ["complete_pairs", "ready_pairs"]
 
 
 def ready_pairs(
     grads_and_vars: Iterable[Any], slots: Slots, limits: Sequence[float | None]
-) -> list[tuple[Gradient, Variable]]:
-    """Return the pairs that have a gradient: it checked and clipped, its variable as a Variable.
+) -> tuple[Sequence[Gradient], Sequence[Variable]]:
+    """Return the gradients there are, checked and clipped, and their variables as Variables.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def ready_pairs(
 
     Returns
     -------
-    list of (gradient, variable)
+    gradients, variables : sequences of one length
         Gradients in the compute dtype of their variables. They share no memory with any of the
         variables, one of which may be another's gradient, nor with a slot.
 
@@ -54,11 +54,13 @@ def ready_pairs(
         If a sparse gradient meets a constraint, which would have to see the whole variable.
     """
     pairs = _pairs(grads_and_vars)
-    if not any(limit is not None for limit in limits) and _known_to_fit(pairs, slots):
-        return pairs
-    holders = slots.holders([variable for _, variable in pairs])
-    given = [(grad, var) for (grad, _), var in zip(pairs, holders, strict=True) if grad is not None]
-    missing = [var.name for (grad, _), var in zip(pairs, holders, strict=True) if grad is None]
+    gradients, variables = [grad for grad, _ in pairs], [variable for _, variable in pairs]
+    targets = slots.recent(variables) if limits.count(None) == len(limits) else None
+    if targets is not None and _known_to_fit(gradients, targets, slots):
+        return gradients, targets.variables
+    holders = slots.holders(variables)
+    given = [(grad, var) for grad, var in zip(gradients, holders, strict=True) if grad is not None]
+    missing = [var.name for grad, var in zip(gradients, holders, strict=True) if grad is None]
     if pairs and not given:
         raise ValueError(
             f"No gradients provided for any variable: {missing}; does the loss depend on them?"
@@ -80,7 +82,7 @@ def ready_pairs(
         shared = owner_of(values) in owners
         return array_namespace(values).asarray(values, copy=True) if shared else values
 
-    return [(_with(apart, grad), var) for grad, var in zip(grads, variables, strict=True)]
+    return [_with(apart, grad) for grad in grads], variables
 
 
 def complete_pairs(pairs: Sequence[tuple[Any, Any]]) -> Sequence[tuple[Any, Any]]:
@@ -115,26 +117,23 @@ def _pairs(grads_and_vars: Iterable[Any]) -> list[tuple[Any, Any]]:
     return [(item[0], item[1]) for item in items]
 
 
-def _known_to_fit(pairs: Sequence[tuple[Any, Any]], slots: Slots) -> bool:
-    """Say, after a quick look at arrays of NumPy, that the pairs are ready as they are.
+def _known_to_fit(gradients: Sequence[Any], targets: Targets, slots: Slots) -> bool:
+    """Say, after a quick look at arrays of NumPy, that gradients are ready as they are.
 
     It may also be the case where this is False.
     """
-    targets = slots.recent([variable for _, variable in pairs])
-    if targets is None:
-        return False
     if "looks" not in targets.prepared:
-        owners = {owner_of(variable._value) for variable, _, _ in targets} | slots.owners
-        targets.prepared["looks"] = [_look(variable._value) for variable, _, _ in targets], owners
+        values = [variable._value for variable in targets.variables]
+        targets.prepared["looks"] = [*map(_look, values)], {*map(owner_of, values)} | slots.owners
     looks, owners = targets.prepared["looks"]
-    return None not in looks and all(
+    return None not in looks and False not in [
         type(grad) is np.ndarray
         and grad.shape == shape
         and grad.dtype == dtype
         and value.flags.writeable
         and (id(grad) if grad.base is None else owner_of(grad)) not in owners
-        for (grad, _), (shape, dtype, value) in zip(pairs, looks, strict=True)
-    )
+        for grad, (shape, dtype, value) in zip(gradients, looks, strict=True)
+    ]
 
 
 def _look(value: Array) -> tuple[Any, ...] | None:

@@ -76,8 +76,14 @@ class Targets(list[Target]):
             (variable, record.slots["m"], record.slots["v"])
             for variable, record in zip(variables, records, strict=True)
         )
-        self.records = records
+        self.variables, self.records = variables, records
         self.prepared: dict[Hashable, Any] = {}
+        raw = [variable._value for variable in variables if isinstance(variable, _Alias)]
+        self._places = [(array, memory_of(array)) for array in raw]
+
+    def in_place(self) -> bool:
+        """Say whether raw arrays name the memory that they are known by, and not other parts."""
+        return all(memory_of(array) == place for array, place in self._places)
 
 
 class Slots:
@@ -93,7 +99,7 @@ class Slots:
         self.scope = scope
         self.names: list[str] = []  # in the order they were first asked for
         self._records: list[_Record] = []
-        self._targets: dict[tuple[int, ...], Targets] = {}  # of variables, by their identities
+        self._targets: dict[tuple[int, ...], Targets] = {}  # by identities, which Targets hold
         self.lock = RLock()  # whoever holds it sees all variables and slots at the same step
 
     @cached_property
@@ -151,26 +157,33 @@ class Slots:
             for variable, value in zip(new.values(), zeros_together([*new.values()]), strict=True):
                 self._keep(variable, slot_name, value)
 
-    def recent(self, variables: Sequence[Any]) -> Targets | None:
-        """Return the targets of these very variables, if there was a step of them lately."""
-        return self._targets.get(tuple(map(id, variables)))
+    def recent(self, given: Sequence[Any]) -> Targets | None:
+        """Return the targets of these very variables and arrays, if a step of them was lately."""
+        targets = self._targets.get(tuple(map(id, given)))
+        return targets if targets is not None and targets.in_place() else None
 
     @contextmanager
     def targets(self, variables: Sequence[Variable]) -> Iterator[Targets]:
         """Give every variable with its moments to the block; those made go again if it fails."""
-        key = tuple(map(id, variables))
-        with self.lock, nullcontext() if key in self._targets else self.undone_on_error():
-            if key not in self._targets:
-                self.build(variables)
-                if len(self._targets) == RECENT:
-                    self._targets.clear()
-                records = [self._found[_key(variable)][0] for variable in variables]
-                self._targets[key] = Targets(variables, records)
-            targets = self._targets[key]
-            yield targets
-            # After a deep copy it may be the original that is in use.
-            for variable, record in zip(variables, targets.records, strict=True):
-                record.variable = variable
+        with self.lock:
+            known = self._targets.get(tuple(map(id, variables)))
+            with nullcontext() if known else self.undone_on_error():
+                targets = known or self._new_targets(variables)
+                yield targets
+                # After a deep copy it may be the original that is in use.
+                for variable, record in zip(variables, targets.records, strict=True):
+                    record.variable = variable
+
+    def _new_targets(self, variables: Sequence[Variable]) -> Targets:
+        """Return the targets of variables, which from now on are recent."""
+        self.build(variables)
+        if len(self._targets) >= RECENT:
+            self._targets.clear()
+        targets = Targets(variables, [self._found[_key(variable)][0] for variable in variables])
+        given = [x._value if isinstance(x, _Alias) else x for x in variables]
+        for known in (variables, given):
+            self._targets[tuple(map(id, known))] = targets
+        return targets
 
     @contextmanager
     def undone_on_error(self) -> Iterator[None]:
