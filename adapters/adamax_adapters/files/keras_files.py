@@ -8,7 +8,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from adamax import nesting
 from adamax.variable import Variable
 from adamax_adapters.files.layouts import assign_in_order
 from adamax_adapters.files.tensorfile import CheckpointError, Tensor
@@ -60,10 +59,7 @@ def load_keras_file(
     """
     slots = optimizer._slots
     with slots.lock, slots.undone_on_error():
-        given = slots.variables
-        if variables is not None:
-            given = slots.holders([x for _, x in nesting.leaves(variables, "variables")])
-        ordered = _in_order(given, order)
+        ordered = _in_order(slots.chosen(variables), order)
         slots.build(ordered)
         shapes = [shape for variable in ordered for shape in (variable.shape, variable.shape)]
         try:

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from adamax import nesting
 from adamax._arrays import array_namespace, dtype_name, is_immutable, is_writeable, to_numpy
 from adamax.variable import Variable
 from adamax_adapters.config import serialize
@@ -33,7 +32,7 @@ def snapshot(optimizer: Adamax, variables: Any = None) -> Contents:
     Parameters and errors are those of `adamax_adapters.checkpoint.save_checkpoint`.
     """
     with optimizer._slots.lock:
-        valued = _valued(optimizer, variables)
+        valued = optimizer._slots.chosen(variables)
         return Contents(
             int(optimizer.iterations),
             serialize(optimizer),
@@ -63,7 +62,7 @@ def restore(
     """
     slots, tensors = optimizer._slots, contents.tensors
     with slots.lock, slots.undone_on_error():
-        valued = _valued(optimizer, variables)
+        valued = optimizer._slots.chosen(variables)
         _make_slots(contents, optimizer, valued)
         places = _places(optimizer, valued)
         shared = [name for name in places if name in tensors]
@@ -83,13 +82,6 @@ def restore(
         if "iterations" not in report.misfits:
             optimizer.iterations.assign(contents.iterations)
         return report
-
-
-def _valued(optimizer: Adamax, variables: Any) -> list[Variable]:
-    """Return the variables whose values are in the file."""
-    if variables is None:
-        return optimizer._slots.variables
-    return optimizer._slots.holders([x for _, x in nesting.leaves(variables, "variables")])
 
 
 def _parts(

@@ -13,6 +13,7 @@ from functools import cached_property
 from threading import RLock
 from typing import Any, Self, TypeAlias
 
+from adamax import nesting
 from adamax._arrays import (
     Array,
     array_namespace,
@@ -149,6 +150,12 @@ class Slots:
                 holder = new[key] = _Alias.of_array(one, f"array_{number}")
             holders.append(holder)
         return holders
+
+    def chosen(self, variables: Any) -> list[Variable]:
+        """Return the variables, which may be nested in any way; for None, all that are known."""
+        if variables is None:
+            return self.variables
+        return self.holders([x for _, x in nesting.leaves(variables, "variables")])
 
     def build(self, variables: Sequence[Variable]) -> None:
         """Make the moments of `variables`, as zeros, where there are none."""
