@@ -8,12 +8,11 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
-from time import perf_counter
 from typing import Any
 
 import numpy as np
+from interleaved import take_turns
 
 from adamax import Adamax, Variable, load_checkpoint, save_checkpoint
 
@@ -66,13 +65,8 @@ def main() -> None:
     """Print a table of milliseconds."""
     with TemporaryDirectory(dir=sys.argv[1] if sys.argv[1:] else None) as folder:
         for name, shares in SHARES.items():
-            times: dict[str, list[float]] = {}
-            actions = ways(shares, Path(folder))
-            for way, act in ROUNDS * list(actions.items()):
-                start = perf_counter()
-                act()
-                times.setdefault(way, []).append(1e3 * (perf_counter() - start))
-            medians = {way: median(taken) for way, taken in times.items()}
+            times = take_turns(ways(shares, Path(folder)), ROUNDS)
+            medians = {way: taken.median for way, taken in times.items()}
             told = ", ".join(f"{way} {taken:.0f}" for way, taken in medians.items())
             ratio = medians["save"] / medians["write + fsync"]
             print(f"{name:18} {told} ms; save / (write + fsync) = {ratio:.2f}")
