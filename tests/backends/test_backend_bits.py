@@ -49,6 +49,7 @@ def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
             (memory, "SMALL", 6),
             (memory, "TOGETHER", 8),
             (numpy_backend, "BLOCK", 32),
+            (numpy_backend, "GATHERED_BLOCK", 16),
             (threads, "PART", 4),
         ):
             monkeypatch.setattr(module, name, value)
@@ -233,6 +234,15 @@ def test_threads_do_not_change_a_bit(backend: str, monkeypatch: pytest.MonkeyPat
         results.append(w.numpy())
     np.testing.assert_array_equal(results[0], results[1])
     np.testing.assert_array_equal(results[0], results[2])
+
+
+def test_overflow_in_a_thread_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread warns of overflow as little as the caller's own does: the result is infinite."""
+    monkeypatch.setattr(threads, "PART", 1000)
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    w, grad = Variable(np.full(10_000, -3e38, np.float32)), np.ones(10_000, np.float32)
+    Adamax(3e38, beta_1=0, backend="numpy").apply_gradients([(grad, w)])
+    assert np.isneginf(w.numpy()).all()
 
 
 def test_arrays_of_the_example_layouts_are_what_they_say() -> None:

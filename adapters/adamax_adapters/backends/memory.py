@@ -21,9 +21,10 @@ __all__ = ["Kernel", "Together", "advance_whole", "dense", "is_plain", "tell_tor
 Kernel: TypeAlias = Callable[[Array, Array, Array, Array, Coefficients], None]
 
 Together: TypeAlias = Callable[
-    [Sequence[Array], Array, Array, Array], Callable[[Array, Coefficients], None]
+    [Sequence[Array], Array, Array, Array, Array], Callable[[Coefficients], None]
 ]
-"""From small parameters, a buffer for them and their moments in a row to what advances them."""
+"""From small parameters, buffers for them and their gradients, and their moments in a row, to
+what advances them once the gradients are in their buffer."""
 
 BLOCK = 1 << 14
 """Elements that are converted at a time, where arrays are not as the kernel wants them."""
@@ -120,12 +121,12 @@ def _gathered(
     p, g = buffers[params[0].dtype][:, :size]
     # Moments that lie one behind the other are one array already.
     m, u = (as_strided(arrays[group[0]][i].reshape(-1), (size,)) for i in (1, 2))
-    job = together(params, p, m, u)
+    job = together(params, p, g, m, u)
     of_group = itemgetter(*group)
 
     def advance(gradients: Sequence[Array], c: Coefficients) -> None:
         np.concatenate(of_group(gradients), axis=None, out=g)
-        job(g, c)
+        job(c)
 
     return advance
 

@@ -33,12 +33,12 @@ def kernel(p: Array, g: Array, m: Array, u: Array, c: Coefficients) -> None:
 
 
 def together(
-    params: Sequence[Array], p: Array, m: Array, u: Array
-) -> Callable[[Array, Coefficients], None]:
+    params: Sequence[Array], p: Array, g: Array, m: Array, u: Array
+) -> Callable[[Coefficients], None]:
     """Return what advances small arrays where they are; `p` is not needed."""
     addresses = np.array([x.ctypes.data for x in params], np.uintp)
     ends = np.cumsum([x.size for x in params])
-    return lambda g, c: _scattered_loop(addresses, ends, g, m, u, _in_dtype(c, m))
+    return lambda c: _scattered_loop(addresses, ends, g, m, u, _in_dtype(c, m))
 
 
 dense = partial(memory.dense, kernel, together)

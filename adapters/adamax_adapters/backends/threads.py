@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextvars import copy_context
 from functools import cache
 from itertools import pairwise
 
@@ -22,19 +23,24 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def share_out(work: Callable[[int, int], None], size: int, width: int = 1) -> None:
+def share_out(
+    work: Callable[[int, int], None], size: int, width: int = 1, most: int | None = None
+) -> None:
     """Call ``work(start, stop)`` for ranges that make up ``0 .. size``, at the same time.
 
-    Each unit is `width` elements; where that makes few, there is one range. All have ended when
-    this returns or raises.
+    Each unit is `width` elements; where that makes few, there is one range, and never more than
+    `most`. All have ended when this returns or raises.
     """
-    parts = min(cores(), size, size * width // PART)
+    parts = min(cores(), most or size, size, size * width // PART)
     if parts <= 1:
         work(0, size)
         return
     bounds = [size * i // parts for i in range(parts + 1)]
     ranges = pairwise(bounds[1:])
-    futures = [_pool(os.getpid()).submit(work, start, stop) for start, stop in ranges]
+    # What NumPy does about overflow is part of the context.
+    futures = [
+        _pool(os.getpid()).submit(copy_context().run, work, start, stop) for start, stop in ranges
+    ]
     try:
         work(0, bounds[1])
     finally:

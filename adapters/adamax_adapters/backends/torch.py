@@ -6,7 +6,7 @@ import torch
 
 from adamax._arrays import Array
 from adamax.rule import Coefficients
-from adamax_adapters.backends.replay import SCRATCH, replay
+from adamax_adapters.backends.replay import SCRATCH, calls
 from adamax_adapters.backends.standard import rows
 from adamax_adapters.optimizer.slots import Target
 
@@ -22,7 +22,9 @@ def dense(targets: Sequence[Target]) -> Callable[[Sequence[Array], Coefficients]
                 param, m, u = (part.value for part in target)
                 p = param.to(m.dtype)  # itself, but for 16 bits
                 scratch = {name: torch.empty_like(m) for name in SCRATCH}
-                replay({"p": p, "g": grad, "m": m, "u": u} | scratch, c, torch)
+                values = {"p": p, "g": grad, "m": m, "u": u} | scratch | c._asdict()
+                for call in calls(values, torch):
+                    call()
                 if p is not param:
                     param.copy_(p)
 
