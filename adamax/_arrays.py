@@ -4,6 +4,7 @@ Everything else in the project asks here for a namespace, a device or a host cop
 compatibility library could be replaced by editing this file alone.
 """
 
+from functools import lru_cache
 from importlib import import_module
 from typing import Any, TypeAlias
 
@@ -61,6 +62,12 @@ COMPUTE_DTYPES = {
 
 def dtype_name(dtype: Any) -> str:
     """Return the plain name of a dtype, such as ``'float32'``, whichever library it is from."""
+    return _dtype_name(type(dtype).__module__, dtype)
+
+
+@lru_cache
+def _dtype_name(library: str, dtype: Any) -> str:
+    # Kept by library first: dtypes of two libraries may hash alike, and refuse to be compared.
     # The standard's isdtype raises on bfloat16 in NumPy and CuPy; names work everywhere.
     name = getattr(dtype, "name", None) or getattr(dtype, "__name__", None)
     return str(name) if name else str(dtype).rpartition(".")[2]

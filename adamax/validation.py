@@ -19,6 +19,7 @@ from adamax._arrays import (
     in_dtype,
     indices_readable,
     is_array,
+    is_immutable,
     is_jax_array,
     is_writeable,
     library_name,
@@ -139,12 +140,12 @@ def fits(grad: Any, param: Array) -> bool:
     It may also be the case where this is False.
     """
     return (
-        is_writeable(param)
+        (is_immutable(param) or is_writeable(param))
         and type(grad) is type(param)
         and grad.dtype == param.dtype
         and grad.shape == param.shape
         and computes_in_itself(param.dtype)
-        and getattr(grad, "device", None) == getattr(param, "device", None)
+        and (is_jax_array(param) or getattr(grad, "device", None) == getattr(param, "device", None))
         and not getattr(grad, "requires_grad", False)
     )
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
-from weakref import WeakValueDictionary
+from weakref import ref
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from jax import lax
 from adamax._arrays import Array
 from adamax.rule import Coefficients
 from adamax.sparse import IndexedSlices, set_rows, sum_duplicates
+from adamax.variable import Variable
 from adamax_adapters.backends.trace import ARRAYS, trace
 from adamax_adapters.optimizer.slots import Target
 
@@ -35,7 +36,8 @@ _SUMMANDS = {
 }
 """What is added or subtracted: a product among them could be fused with its sum."""
 
-_made: WeakValueDictionary[int, Array] = WeakValueDictionary()
+_made: dict[int, ref[Array]] = {}
+"""The array that a step has made, by the identity of the variable that it was made for."""
 
 
 def dense(targets: Sequence[Target]) -> Callable[[Sequence[Array], Coefficients], None]:
@@ -49,28 +51,34 @@ def rows(target: Target, slices: IndexedSlices, c: Coefficients) -> None:
 
 
 def _advance(step: Callable[..., Any], targets: Sequence[Target], *args: Any) -> None:
-    parts = [[part.value for part in column] for column in zip(*targets, strict=True)]
-    spare = [_is_spare(column) for column in parts]
-    given = [column if is_spare else None for column, is_spare in zip(parts, spare, strict=True)]
-    lent = [None if is_spare else column for column, is_spare in zip(parts, spare, strict=True)]
+    columns = list(zip(*targets, strict=True))
+    spare = [_is_spare(column) for column in columns]
+    parts = [[part._value for part in column] for column in columns]
+    given = [arrays if is_spare else None for arrays, is_spare in zip(parts, spare, strict=True)]
+    lent = [None if is_spare else arrays for arrays, is_spare in zip(parts, spare, strict=True)]
     del parts
-    new = step(given, lent, *args, 0)
-    for column, arrays in zip(zip(*targets, strict=True), new, strict=True):
-        for part, array in zip(column, arrays, strict=True):
-            part._value = _made[id(array)] = array
+    for column, new in zip(columns, step(given, lent, *args, 0), strict=True):
+        _made.update(zip(map(id, column), map(ref, new), strict=True))
+        for part, array in zip(column, new, strict=True):
+            part._value = array
 
 
-def _is_spare(arrays: Parts) -> bool:
+def _is_spare(column: Sequence[Variable]) -> bool:
     """Say whether arrays may be written over: made here, and held by their variables alone."""
-    return all(_made.get(id(x)) is x for x in arrays) and max(_holders(arrays)) <= _ALONE
+    arrays = [part._value for part in column]
+    if _holders(arrays) > _ALONE:
+        return False
+    made = map(_made.get, map(id, column))
+    return all(known and known() is x for known, x in zip(made, arrays, strict=True))
 
 
-def _holders(arrays: Parts) -> list[int]:
-    return [sys.getrefcount(x) for x in arrays]
+def _holders(arrays: Parts) -> int:
+    """Return how often Python refers to the array that it refers to most."""
+    return max(map(sys.getrefcount, arrays))
 
 
 _variable = [object()]
-_ALONE = _holders(list(_variable))[0]  # as Python counts an array in a variable and in a list
+_ALONE = _holders(list(_variable))  # as Python counts an array in a variable and in a list
 
 
 @partial(jax.jit, donate_argnums=0)
