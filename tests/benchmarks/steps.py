@@ -8,6 +8,7 @@ import platform
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,13 @@ import torch
 from interleaved import Taken, take_turns
 from matplotlib import pyplot as plt
 from ours import copied, rows_step, step, streamed
-from peers import optax_step, sparse_adam_step, torch_step
+from peers import keras_step, optax_step, sparse_adam_step, tensorflow_steps, torch_step
 
 DOCS = Path(__file__).parents[2] / "docs"
 LARGE = 16_000_000
 SMALL = [(1000,)] * 200
 SIZES = (1_000_000, 4_000_000, 16_000_000, 64_000_000)
-LIBRARIES = ("adamax", "numpy", "numba", "jax", "optax", "torch")
+LIBRARIES = ("numpy", "numba", "jax", "optax", "keras", "torch", "tensorflow")
 
 Array = Any
 Results = dict[str, Taken]
@@ -42,9 +43,11 @@ def large() -> Results:
             "ours, torch with numba": step(shapes, torch),
             "ours, JAX": step(shapes, jnp),
             "optax, jit": optax_step(shapes),
+            "Keras 3 on JAX, jit": keras_step(shapes),
             "torch loop": torch_step(shapes, "loop"),
             "torch foreach": torch_step(shapes, "foreach"),
             "torch compiled": torch_step(shapes, "compiled"),
+            **tensorflow_steps(shapes),
         },
         rounds=21,
         calls=3,
@@ -60,8 +63,10 @@ def small() -> Results:
             "ours, torch with numba": step(SMALL, torch),
             "ours, JAX": step(SMALL, jnp),
             "optax, jit": optax_step(SMALL),
+            "Keras 3 on JAX, jit": keras_step(SMALL),
             "torch loop": torch_step(SMALL, "loop"),
             "torch foreach": torch_step(SMALL, "foreach"),
+            **tensorflow_steps(SMALL),
         },
         rounds=21,
         calls=100,
@@ -136,7 +141,8 @@ def machine() -> str:
     lines = info.read_text().splitlines() if info.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES[1:])
+    there = [name for name in LIBRARIES if find_spec(name)]
+    versions = ", ".join(f"{name} {version(name)}" for name in there)
     processor = models[0] if models else platform.processor()
     return f"{processor}, {cores} cores; Python {platform.python_version()}, {versions}"
 
