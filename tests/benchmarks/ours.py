@@ -1,4 +1,4 @@
-"""One step of `adamax.Adamax` on parameters of given shapes, and the limits of the memory."""
+"""One step of ours on parameters of given shapes, and the limits of the memory."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 import numba
 import numpy as np
 
-from adamax import Adamax, IndexedSlices, Variable
+from adamax import Adamax, IndexedSlices, Variable, init, update
 from adamax_adapters.backends.threads import share_out
 
-__all__ = ["copied", "rows_step", "step", "streamed"]
+__all__ = ["copied", "jitted_step", "rows_step", "step", "streamed"]
 
 Step = Callable[[], object]
 
@@ -26,6 +26,25 @@ def step(shapes: Sequence[tuple[int, ...]], xp: Any, backend: str | None = None)
         if hasattr(params[-1].value, "block_until_ready"):  # JAX returns before it is done
             for param in params:
                 param.value.block_until_ready()
+
+    return take
+
+
+def jitted_step(shapes: Sequence[tuple[int, ...]]) -> Step:
+    """Return a step of the pure form under `jax.jit`, which gives the old arrays away."""
+    import jax
+    import jax.numpy as jnp
+
+    params = [jnp.ones(shape) for shape in shapes]
+    gradients = [jnp.full(shape, 0.5) for shape in shapes]
+    held = [params, init(params)]
+    compiled = jax.jit(
+        lambda params, state, gradients: update(params, gradients, state), donate_argnums=(0, 1)
+    )
+
+    def take() -> None:
+        held[:] = compiled(*held, gradients)
+        jax.block_until_ready(held)
 
     return take
 

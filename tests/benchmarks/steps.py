@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from interleaved import Taken, take_turns
 from matplotlib import pyplot as plt
-from ours import copied, rows_step, step, streamed
+from ours import copied, jitted_step, rows_step, step, streamed
 from peers import keras_step, optax_step, sparse_adam_step, tensorflow_steps, torch_step
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -42,6 +42,7 @@ def large() -> Results:
             "ours, NumPy": step(shapes, np, "numpy"),
             "ours, torch with numba": step(shapes, torch),
             "ours, JAX": step(shapes, jnp),
+            "ours, JAX, pure form": jitted_step(shapes),
             "optax, jit": optax_step(shapes),
             "Keras 3 on JAX, jit": keras_step(shapes),
             "torch loop": torch_step(shapes, "loop"),
@@ -62,6 +63,7 @@ def small() -> Results:
             "ours, NumPy": step(SMALL, np, "numpy"),
             "ours, torch with numba": step(SMALL, torch),
             "ours, JAX": step(SMALL, jnp),
+            "ours, JAX, pure form": jitted_step(SMALL),
             "optax, jit": optax_step(SMALL),
             "Keras 3 on JAX, jit": keras_step(SMALL),
             "torch loop": torch_step(SMALL, "loop"),
