@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+import threading
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -264,7 +266,7 @@ from adamax import Adamax, Variable
 from adamax_adapters.backends import threads
 
 warnings.simplefilter("ignore")  # Python warns of any fork beside threads
-threads.PART = 10
+threads.PART = 50
 def work(start, stop):
     done[start:stop] = 1
 done = np.zeros(100)
@@ -283,21 +285,55 @@ print(os.waitpid(child, 0)[1], int(done.sum()))
     assert done.stdout.split() == ["0", "100"]
 
 
-def test_what_a_thread_raises_is_raised() -> None:
+@pytest.fixture
+def two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten elements are enough for a second thread."""
+    monkeypatch.setattr(threads, "PART", 5)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+
+
+def test_what_a_thread_raises_is_raised(two_threads: None) -> None:
     """An error in any of the threads reaches the caller, after all have ended."""
-    ended: list[int] = []
+    caller, both, met = threading.get_ident(), threading.Barrier(2), set()
 
     def work(start: int, stop: int) -> None:
-        ended.append(start)
-        if start:
+        if (thread := threading.get_ident()) not in met:
+            met.add(thread)
+            both.wait(60)  # for the other's first range
+        if thread != caller:
             raise RuntimeError("in a thread")
 
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(threads, "PART", 1)
-        patched.setenv("OMP_NUM_THREADS", "2")
-        with pytest.raises(RuntimeError, match="in a thread"):
-            threads.share_out(work, 10)
-    assert sorted(ended) == [0, 5]
+    with pytest.raises(RuntimeError, match="in a thread"):
+        threads.share_out(work, 10)
+    assert len(met) == 2
+
+
+def test_ranges_make_up_the_whole(two_threads: None) -> None:
+    """Every element is in one range, whichever thread takes it."""
+    for size in (10, 11, 97, 1000):
+        times = np.zeros(size, np.int64)
+
+        def work(start: int, stop: int, times: Array = times) -> None:
+            times[start:stop] += 1
+
+        threads.share_out(work, size)
+        np.testing.assert_array_equal(times, 1)
+
+
+def test_a_thread_that_is_late_holds_up_nothing(
+    two_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no other thread comes, the caller does everything and waits for nobody."""
+    busy, done = ThreadPoolExecutor(1), threading.Event()
+    busy.submit(done.wait, 60)
+    monkeypatch.setattr(threads, "_pool", lambda process: busy)
+    ranges: list[tuple[int, int]] = []
+    threads.share_out(lambda start, stop: ranges.append((start, stop)), 100)
+    done.set()
+    busy.shutdown()
+    assert ranges[0][0] == 0
+    assert ranges[-1][1] == 100
+    assert [stop for _, stop in ranges[:-1]] == [start for start, _ in ranges[1:]]
 
 
 def test_cores_are_those_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:

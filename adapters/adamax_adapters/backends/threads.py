@@ -12,6 +12,9 @@ __all__ = ["cores", "share_out"]
 PART = 1 << 18
 """Elements that a thread must have to do, for waking it not to cost more than it saves."""
 
+PIECES = 8
+"""Ranges a thread, of at least half a `PART` each."""
+
 
 def cores() -> int:
     """Return how many threads are used: OMP_NUM_THREADS, or the cores this process may run on."""
@@ -28,24 +31,29 @@ def share_out(
 ) -> None:
     """Call ``work(start, stop)`` for ranges that make up ``0 .. size``, at the same time.
 
-    Each unit is `width` elements; where that makes few, there is one range, and never more than
-    `most`. All have ended when this returns or raises.
+    Each unit is `width` elements; where that makes few, there is one range. No more than `most`
+    threads take one range after the other, so that one that is late or disturbed holds up nothing.
+    All have ended when this returns or raises.
     """
-    parts = min(cores(), most or size, size, size * width // PART)
-    if parts <= 1:
+    threads = min(cores(), most or size, size, size * width // PART)
+    if threads <= 1:
         work(0, size)
         return
-    bounds = [size * i // parts for i in range(parts + 1)]
-    ranges = pairwise(bounds[1:])
+    pieces = min(size, threads * min(PIECES, 2 * size * width // (PART * threads)))
+    bounds = [size * i // pieces for i in range(pieces + 1)]
+    left = iter(list(pairwise(bounds)))
+
+    def take() -> None:
+        for start, stop in left:
+            work(start, stop)
+
     # What NumPy does about overflow is part of the context.
-    futures = [
-        _pool(os.getpid()).submit(copy_context().run, work, start, stop) for start, stop in ranges
-    ]
+    futures = [_pool(os.getpid()).submit(copy_context().run, take) for _ in range(threads - 1)]
     try:
-        work(0, bounds[1])
+        take()
     finally:
-        wait(futures)
-    for future in futures:
+        wait(started := [future for future in futures if not future.cancel()])
+    for future in started:
         future.result()
 
 
