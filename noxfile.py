@@ -112,3 +112,10 @@ def bench(session: nox.Session) -> None:
     session.run("python", "tests/benchmarks/steps.py")
     # Differentiation is compared on one core.
     session.run("python", "tests/benchmarks/gradients.py", env={"OPENBLAS_NUM_THREADS": "1"})
+
+
+@nox.session
+def fidelity(session: nox.Session) -> None:
+    """Compare 10,000 steps in three dtypes with float64: ours, torch's, optax's and Keras's."""
+    session.install("-e", ".", *group("tests"), *group("fidelity"))
+    session.run("python", "tests/fidelity/fidelity.py")
