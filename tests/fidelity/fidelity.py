@@ -10,7 +10,7 @@ from pathlib import Path
 
 from exact import Run, exact_run
 from jax_runs import jax_run, keras_run, optax_run
-from measure import OURS, complaints, figures
+from measure import OURS, complaints, figures, ulp_at_largest
 from numpy_run import numpy_run
 from problems import DTYPES, Problem, problems
 from report import Row, chart, page
@@ -30,8 +30,10 @@ LIBRARIES: dict[str, tuple[str, Callable[[Problem, str], Run]]] = {
 def row(problem: Problem, dtype: str) -> Row:
     """Run the libraries that can take the gradients."""
     exact = {form: exact_run(problem, dtype, form) for form in ("inside", "outside")}
+    # One unit for all: a power of 2 may lie between the largest elements of both forms.
+    unit = ulp_at_largest(problem, dtype, exact.values())
     found = {
-        name: figures(run(problem, dtype), exact[form], problem, dtype)
+        name: figures(run(problem, dtype), exact[form], unit)
         for name, (form, run) in LIBRARIES.items()
         if problem.rows is None or name in OURS
     }

@@ -1,14 +1,14 @@
 """How far a run is from the exact one, and whether ours are as close as any."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from exact import Run
 from problems import Problem, rounded
 
-__all__ = ["OURS", "Figures", "complaints", "figures", "ulp"]
+__all__ = ["OURS", "Figures", "complaints", "figures", "ulp", "ulp_at_largest"]
 
 OURS = ("ours, NumPy", "ours, `jax.jit`")
 
@@ -28,9 +28,13 @@ def ulp(x: float, dtype: str) -> float:
     return float(np.spacing(one)) * 2.0 ** math.floor(math.log2(x))
 
 
-def figures(run: Run, exact: Run, problem: Problem, dtype: str) -> Figures:
-    """Return the figures of a run; one ulp is that of the largest parameter of the exact run."""
-    unit = ulp(abs(problem.start + exact.moved).max(), dtype)
+def ulp_at_largest(problem: Problem, dtype: str, runs: Iterable[Run]) -> float:
+    """Return one ulp of the largest element that the parameter has in any of some runs."""
+    return ulp(max(abs(problem.start + run.moved).max() for run in runs), dtype)
+
+
+def figures(run: Run, exact: Run, unit: float) -> Figures:
+    """Return the figures of a run; `unit` is one ulp."""
     error = abs(_finite(run.moved) - exact.moved) / unit
     off = abs(_finite(run.u) - exact.u)[-1] / np.where(exact.u[-1] > 0, exact.u[-1], 1)
     frozen = _never_falls(run.u) & ~_never_falls(exact.u)

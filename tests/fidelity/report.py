@@ -75,8 +75,8 @@ above the smallest in its row, and where ours has a NaN or a frozen $u$.
 
 The parameter has {SIZE} elements, the learning rate is {LEARNING_RATE}. Gradients are a seeded
 stream of normally distributed numbers, but for what the name of a row says. One ulp is the distance
-between neighbours in the dtype, at the size of the largest element. **NaN** stands where a run has
-a NaN or an infinity.
+between neighbours in the dtype, at the size of the largest element in float64. **NaN** stands where
+a run has a NaN or an infinity.
 
 ![Where a parameter is, and its u, after a spike in bfloat16](images/fidelity.png)
 
@@ -93,7 +93,8 @@ and the optimizer all that errs.
   $u - u (1 - \\beta_2)$ would lose a hundredth of that, but it is not the reference's formula,
   which ours follows bit by bit. At a $\\beta_1$ of 0.9999, optax and Keras lose digits of
   $1 - \\beta_1^t$, which they compute in float32; ours is computed in double precision, or under
-  a trace by `expm1`.
+  a trace by `expm1`. Where gradients are 1e-7, the larger epsilon of ours and Keras makes steps,
+  and so their errors, smaller. What else differs is chance: with another seed, another is ahead.
 - **16 bits.** $m$ and $u$ are float32 here, and have 16 bits in the others. In bfloat16, 0.999
   times a number rounds back to that number, and $u$ never falls. In float16, 1e-8 is 0, and so is
   Keras's 1e-7 times $1 - \\beta_1^t$: where all gradients so far were 0, the step is 0/0. A

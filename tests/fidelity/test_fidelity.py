@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from exact import EPSILON, Run, exact_run
-from measure import OURS, Figures, complaints, figures, ulp
+from measure import OURS, Figures, complaints, figures, ulp, ulp_at_largest
 from numpy_run import numpy_run
 from problems import DTYPES, LEARNING_RATE, Problem, problems, rounded
 
@@ -22,7 +22,8 @@ def title(problem: Problem) -> str:
 @pytest.mark.parametrize("problem", PROBLEMS, ids=title)
 def test_steps_stay_close_to_float64(problem: Problem, dtype: str) -> None:
     """Steps in 16 bits err by less than an ulp, in float32 by some, and u is true in both."""
-    found = figures(numpy_run(problem, dtype), exact_run(problem, dtype, "outside"), problem, dtype)
+    exact = exact_run(problem, dtype, "outside")
+    found = figures(numpy_run(problem, dtype), exact, ulp_at_largest(problem, dtype, [exact]))
     assert found.largest < (60 if dtype == "float32" else 1)
     assert not found.frozen
     # The gradients of a copy in 16 bits are others than those of the float64 run.
@@ -68,16 +69,16 @@ def test_ulp_is_the_distance_of_neighbours(x: float, dtype: str) -> None:
 
 
 def test_figures_of_a_run() -> None:
-    """Errors are told in ulp of the largest parameter, u's as a ratio, and what never fell."""
-    problem = SHORT[0]
+    """Errors are told in ulp of the largest element, u's as a ratio, and what never fell."""
     exact = Run(np.array([[1.0, 0.0], [4.0, 3.0]]), np.array([[4.0, 2.0], [2.0, 1.0]]))
-    ulps = 2.0**-21 * np.array([[1.0, 0.0], [0.0, 2.0]])
-    found = figures(exact._replace(moved=exact.moved + ulps), exact, problem, "float32")
-    assert found == Figures(largest=2.0, typical=2.0**0.5, u=0.0, frozen=False)
     still = exact._replace(u=np.array([[4.0, 2.0], [4.0, 1.0]]))
-    assert figures(still, exact, problem, "float32") == Figures(0.0, 0.0, u=1.0, frozen=True)
+    ulps = 2.0**-21 * np.array([[1.0, 0.0], [0.0, 2.0]])
+    unit = ulp_at_largest(SHORT[0], "float32", [exact, still])
+    found = figures(exact._replace(moved=exact.moved + ulps), exact, unit)
+    assert found == Figures(largest=2.0, typical=2.0**0.5, u=0.0, frozen=False)
+    assert figures(still, exact, unit) == Figures(0.0, 0.0, u=1.0, frozen=True)
     infinite = exact._replace(moved=exact.moved + np.array([np.inf, 0.0]))
-    assert np.isnan(figures(infinite, exact, problem, "float32").largest)
+    assert np.isnan(figures(infinite, exact, unit).largest)
 
 
 @pytest.mark.parametrize(
