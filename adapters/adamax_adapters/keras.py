@@ -8,7 +8,7 @@ from adamax.rule import coefficients
 from adamax.sparse import Gradient
 from adamax.variable import Variable, auto_name
 from adamax_adapters import config as configs
-from adamax_adapters.backends import backend_name
+from adamax_adapters.backends import checked_backend
 from adamax_adapters.backends.plan import advance
 from adamax_adapters.gradients import Engine, gradient_pairs
 from adamax_adapters.optimizer import weights as host
@@ -50,8 +50,8 @@ class Adamax:
         `clipnorm`, `clipvalue`, `global_clipnorm`: numbers >= 0, or None. Gradients are clipped
         in this order: each by its own L2 norm, every element, all together by their common norm.
         `decay`: number >= 0; the learning rate is divided by ``1 + decay * iterations``.
-        `lr`: another name of `learning_rate`; it wins. `backend`: what executes the step, one of
-        `adamax_adapters.backends.BACKENDS`; default, the fastest for the variable's library.
+        `lr`: another name of `learning_rate`; it wins. `backend`: what executes the step, a name in
+        `adamax_adapters.backends.BACKENDS` or an object; default, the fastest for the variable.
 
     Raises
     ------
@@ -84,7 +84,7 @@ class Adamax:
     clipnorm = Hyperparameter(clip_limit)
     clipvalue = Hyperparameter(clip_limit)
     global_clipnorm = Hyperparameter(clip_limit)
-    backend = Hyperparameter(backend_name)
+    backend = Hyperparameter(checked_backend)
 
     def __init__(
         self,

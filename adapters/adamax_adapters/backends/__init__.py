@@ -1,13 +1,13 @@
 """How an array library executes the rule: the backends, and which of them a variable takes.
 
-A backend is a module of this package with two functions. They are given variables with their
-moments and gradients that have been checked, and write to all three::
+A backend is a module of this package, or any object, with two functions. They are given variables
+with their moments and gradients that have been checked, and write to all three::
 
     dense(targets) -> advance(gradients, c)    prepares, once, what every step then calls
     rows(target, slices, c)                    advances the listed rows of one table
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -23,7 +23,7 @@ from adamax._arrays import (
     library_name,
 )
 
-__all__ = ["BACKENDS", "backend_for", "backend_name", "fastest", "problem", "ways"]
+__all__ = ["BACKENDS", "backend_for", "checked_backend", "fastest", "problem", "ways"]
 
 BACKENDS = ("cupy", "jax", "numba", "numpy", "standard", "torch")
 
@@ -43,14 +43,24 @@ def ways(array: Array) -> tuple[str, ...]:
     return ("numba", "numpy", "standard") if is_numpy_array(array) else ("standard",)
 
 
-def backend_name(value: Any, name: str) -> str | None:
-    """Return `value` if it is the name of a backend, or None for the fastest."""
-    if value is not None and value not in BACKENDS:
-        raise ValueError(f"Expected {name} to be one of {', '.join(BACKENDS)}, received: {value!r}")
-    return None if value is None else str(value)
+def checked_backend(value: Any, name: str) -> Any:
+    """Return `value` if it names a backend, has the functions of one, or is None for the fastest.
+
+    A class has them too, but they are its objects'; and what cannot be hashed cannot be told from
+    another when it is met again.
+    """
+    if value is None or (isinstance(value, str) and value in BACKENDS):
+        return value
+    functions = [getattr(value, function, None) for function in ("dense", "rows")]
+    if not all(map(callable, functions)) or callable(value) or not isinstance(value, Hashable):
+        raise ValueError(
+            f"Expected {name} to be one of {', '.join(BACKENDS)}, or a hashable object, not a "
+            f"class, with functions dense and rows; received: {value!r}"
+        )
+    return value
 
 
-def backend_for(array: Array, name: str, named: str | None = None) -> Any:
+def backend_for(array: Array, name: str, wanted: Any = None) -> Any:
     """Return the backend that advances the variable called `name`.
 
     Parameters
@@ -59,8 +69,8 @@ def backend_for(array: Array, name: str, named: str | None = None) -> Any:
         The variable's value.
     name : str
         For error messages.
-    named : str, optional
-        The backend to take. Default: the fastest that is there.
+    wanted : str or object, optional
+        The backend to take, or its name. Default: the fastest that is there.
 
     Raises
     ------
@@ -69,18 +79,20 @@ def backend_for(array: Array, name: str, named: str | None = None) -> Any:
     ModuleNotFoundError
         If it needs a library that is not installed.
     """
+    if wanted is not None and not isinstance(wanted, str):
+        return wanted
     possible = ways(array)
-    if named is None:
+    if wanted is None:
         return _module(fastest(possible))
-    if named not in possible:
+    if wanted not in possible:
         raise ValueError(
             f"{name} is a {dtype_name(array.dtype)} array of {library_name(array)} on "
-            f"{device_of(array)}, which the backend {named!r} cannot update; expected one of "
+            f"{device_of(array)}, which the backend {wanted!r} cannot update; expected one of "
             f"{', '.join(possible)}"
         )
-    if reason := problem(named):
-        raise ModuleNotFoundError(f"the backend {named!r} cannot be used here: {reason}")
-    return _module(named)
+    if reason := problem(wanted):
+        raise ModuleNotFoundError(f"the backend {wanted!r} cannot be used here: {reason}")
+    return _module(wanted)
 
 
 def fastest(possible: Sequence[str]) -> str:

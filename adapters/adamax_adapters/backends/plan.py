@@ -21,7 +21,7 @@ Plan: TypeAlias = Callable[[Sequence[Gradient], Coefficients], None]
 
 
 def advance(
-    targets: Targets, gradients: Sequence[Gradient], c: Coefficients, named: str | None = None
+    targets: Targets, gradients: Sequence[Gradient], c: Coefficients, wanted: Any = None
 ) -> None:
     """Advance variables and their slots by one step, each in the fastest way there is.
 
@@ -32,8 +32,8 @@ def advance(
         Checked, in the dtype of the slots; they share no memory with the targets.
     c : Coefficients
         The scalars of this step.
-    named : str, optional
-        The backend to take for all of them.
+    wanted : str or object, optional
+        The backend to take for all of them, or its name.
 
     Raises
     ------
@@ -42,31 +42,30 @@ def advance(
     ValueError, ModuleNotFoundError
         If the named backend cannot update a variable, or is not installed.
     Exception
-        What a constraint raises. Nothing has changed then.
+        What a constraint raises; nothing has changed then. What a backend of the caller's own
+        raises; it alone knows what it has changed.
     """
     targets[0][0].refuse_in_loss()
     sparse = tuple([i for i, grad in enumerate(gradients) if type(grad) is IndexedSlices])
     constrained = [variable.constraint for variable in targets.variables].count(None) < len(targets)
-    key = (named, sparse, constrained)
+    key = (wanted, sparse, constrained)
     if key not in targets.prepared:
         if len(targets.prepared) >= RECENT:
             targets.prepared.clear()
-        targets.prepared[key] = _plan(targets, sparse, named, constrained)
+        targets.prepared[key] = _plan(targets, sparse, wanted, constrained)
     # NumPy alone would warn of overflow, or raise between two variables if told to.
     with np.errstate(all="ignore"), _restored_on_error(targets) if constrained else nullcontext():
         targets.prepared[key](gradients, c)
 
 
-def _plan(
-    targets: Sequence[Target], sparse: Sequence[int], named: str | None, one_by_one: bool
-) -> Plan:
+def _plan(targets: Sequence[Target], sparse: Sequence[int], wanted: Any, one_by_one: bool) -> Plan:
     # A variable that is given twice takes its second turn when all have taken their first.
     turns: dict[tuple[int, Any, int | None], list[int]] = defaultdict(list)
     given: Counter[int] = Counter()
     for place, (variable, m, _) in enumerate(targets):
         # A constraint may look at other variables, and finds those before it advanced.
         turn = place if one_by_one else given[id(m)]
-        backend = backend_for(variable.value, variable.name, named)
+        backend = backend_for(variable.value, variable.name, wanted)
         turns[turn, backend, place if place in sparse else None].append(place)
         given[id(m)] += 1
     jobs: list[tuple[list[int], Plan]] = []
@@ -110,7 +109,7 @@ def _rows(backend: Any, target: Target) -> Plan:
 
 @contextmanager
 def _restored_on_error(targets: Sequence[Target]) -> Iterator[None]:
-    """Undo everything if a constraint, the only foreign code in a step, raises."""
+    """Undo everything if a constraint raises."""
     before = [(part, _copy(part)) for target in targets for part in target]
     try:
         yield

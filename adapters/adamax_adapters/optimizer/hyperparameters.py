@@ -9,7 +9,7 @@ from typing import Any
 
 from adamax import validation
 from adamax.schedules import LearningRateSchedule
-from adamax_adapters.backends import backend_name
+from adamax_adapters.backends import checked_backend
 
 __all__ = [
     "CLIPS",
@@ -96,7 +96,7 @@ def checked_keywords(keywords: Mapping[str, Any]) -> dict[str, Any]:
     checks = dict.fromkeys(CLIPS, clip_limit) | {
         "lr": validation.non_negative,
         "decay": validation.non_negative,
-        "backend": backend_name,
+        "backend": checked_backend,
     }
     checked = {}
     for key, value in keywords.items():
