@@ -14,6 +14,7 @@ import adamax
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+START = ROOT / "docs" / "start.md"
 
 if not README.is_file() or not (ROOT / "docs").is_dir():
     pytest.skip("the README is not beside this copy of the tests", allow_module_level=True)
@@ -21,7 +22,9 @@ if not README.is_file() or not (ROOT / "docs").is_dir():
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 # A block of Python, and the block of text right below it, if there is one: what it prints.
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n*^```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
-OPTIONAL = re.compile(r"^\s*(?:import|from) (cupy|jax|torch|numba|autograd)\b", re.MULTILINE)
+OPTIONAL = re.compile(
+    r"^\s*(?:import|from) (autograd|cupy|jax|keras|numba|optax|torch)\b", re.MULTILINE
+)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 TEST_COMMAND = "python -m pip install nox && python -m nox"
 
@@ -69,6 +72,7 @@ def test_code_prints_what_the_page_shows(
 ) -> None:
     """A block runs after those above it on its page, and prints the text below it."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KERAS_BACKEND", "numpy")  # on others, Keras itself has NumPy warn
     names: dict[str, Any] = {"__name__": "__main__"}
     above = [other for other in BLOCKS if other.page == block.page and other.number < block.number]
     for library in OPTIONAL.findall(block.code):
@@ -90,13 +94,14 @@ def test_pages_have_code() -> None:
 
 
 @pytest.mark.parametrize("library", ["cupy", "jax.numpy", "torch"])
-def test_first_example_is_the_same_elsewhere(library: str) -> None:
-    """With only its import changed, the README's example prints the same on other libraries."""
+@pytest.mark.parametrize(("page", "name"), [(README, "np"), (START, "xp")], ids=["README", "start"])
+def test_first_example_is_the_same_elsewhere(page: Path, name: str, library: str) -> None:
+    """With one import changed, the first example prints the same on other libraries."""
     if importlib.util.find_spec(library.partition(".")[0]) is None:
         pytest.skip(f"{library} is not installed")
     skip_unless_usable(library)
-    first = next(block for block in BLOCKS if block.page == README)
-    code = first.code.replace("import numpy as np", f"import {library} as np")
+    first = next(block for block in BLOCKS if block.page == page)
+    code = first.code.replace(f"import numpy as {name}", f"import {library} as {name}")
     assert code != first.code
     assert run(code, {}) == first.printed
 
