@@ -84,7 +84,7 @@ class Adamax:
     clipnorm = Hyperparameter(clip_limit)
     clipvalue = Hyperparameter(clip_limit)
     global_clipnorm = Hyperparameter(clip_limit)
-    backend = Hyperparameter(checked_backend)
+    backend = Hyperparameter(checked_backend, called=False)
 
     def __init__(
         self,

@@ -143,3 +143,7 @@ def test_what_is_no_backend_is_refused(wanted: Any) -> None:
     expected = r"one of cupy, .*, or a hashable object, not a class, with functions dense and rows"
     with pytest.raises(ValueError, match=rf"Expected backend to be {expected}; received: ."):
         Adamax(backend=wanted)
+    optimizer = Adamax(backend="numpy")
+    with pytest.raises(ValueError, match="Expected backend to be one of cupy"):
+        optimizer.backend = wanted
+    assert optimizer.backend == "numpy"

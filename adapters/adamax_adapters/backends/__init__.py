@@ -52,7 +52,8 @@ def checked_backend(value: Any, name: str) -> Any:
     if value is None or (isinstance(value, str) and value in BACKENDS):
         return value
     functions = [getattr(value, function, None) for function in ("dense", "rows")]
-    if not all(map(callable, functions)) or callable(value) or not isinstance(value, Hashable):
+    is_object = not isinstance(value, type) and isinstance(value, Hashable)
+    if not (is_object and all(map(callable, functions))):
         raise ValueError(
             f"Expected {name} to be one of {', '.join(BACKENDS)}, or a hashable object, not a "
             f"class, with functions dense and rows; received: {value!r}"

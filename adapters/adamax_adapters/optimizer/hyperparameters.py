@@ -35,6 +35,8 @@ class Hyperparameter:
         Returns the value as it is kept, or raises; from `adamax.validation`.
     schedule : bool
         Whether a learning-rate schedule is allowed; it is kept and returned as it is.
+    called : bool
+        Whether a callable stands for what it returns; else it is checked like any other value.
     alias_of : str, optional
         The hyperparameter that this is another name of.
     """
@@ -44,10 +46,12 @@ class Hyperparameter:
         check: Callable[[Any, str], Any],
         *,
         schedule: bool = False,
+        called: bool = True,
         alias_of: str | None = None,
     ) -> None:
         self._check = check
         self._schedule = schedule
+        self._called = called
         self._alias_of = alias_of
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -57,7 +61,7 @@ class Hyperparameter:
         if optimizer is None:
             return self
         value = optimizer.__dict__[self._name]
-        if callable(value) and not isinstance(value, LearningRateSchedule):
+        if self._called and callable(value) and not isinstance(value, LearningRateSchedule):
             return self._check(value(), self._name)
         return value
 
@@ -68,7 +72,7 @@ class Hyperparameter:
                     f"Expected {self._name} to be a number, received a schedule, "
                     f"{type(value).__name__}; only learning_rate takes one"
                 )
-        elif not callable(value):
+        elif not (self._called and callable(value)):
             value = self._check(value, self._name)
         optimizer.__dict__[self._name] = value
 
