@@ -117,5 +117,5 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def fidelity(session: nox.Session) -> None:
     """Compare 10,000 steps in three dtypes with float64: ours, torch's, optax's and Keras's."""
-    session.install("-e", ".", *group("tests"), *group("fidelity"))
+    session.install("-e", ".", *group("tests"), *group("backends"))
     session.run("python", "tests/fidelity/fidelity.py")

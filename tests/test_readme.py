@@ -73,6 +73,7 @@ def test_code_prints_what_the_page_shows(
     """A block runs after those above it on its page, and prints the text below it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KERAS_BACKEND", "numpy")  # on others, Keras itself has NumPy warn
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     names: dict[str, Any] = {"__name__": "__main__"}
     above = [other for other in BLOCKS if other.page == block.page and other.number < block.number]
     for library in OPTIONAL.findall(block.code):
