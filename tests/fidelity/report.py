@@ -65,7 +65,7 @@ def page(rows: list[Row], libraries: list[str]) -> str:
     return f"""# Fidelity
 
 What {STEPS:,} steps in float32, float16 and bfloat16 lose beside the same steps in float64.
-Libraries add epsilon [in different places](rule.md#where-epsilon-stands): each is compared with a
+Libraries add epsilon [in different places](rule.md#how-libraries-differ): each is compared with a
 float64 run of its own formula, with its own default epsilon, on the same gradients, rounded to the
 dtype before. Ours are `Adamax` on NumPy and `update` under `jax.jit`, as are optax and Keras.
 `nox -s fidelity` has written this page, with Python {platform.python_version()},
