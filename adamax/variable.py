@@ -18,6 +18,7 @@ from adamax._arrays import (
     dtype_name,
     is_array,
     is_immutable,
+    is_jax_array,
     to_numpy,
     without_graph,
 )
@@ -125,7 +126,7 @@ class Variable:
                 f"a Variable holds an array, got {type(value).__name__}; make it one with the "
                 "asarray of the library you compute with, such as numpy.asarray"
             )
-        if not is_immutable(value):
+        if not is_jax_array(value):  # which nobody can write to
             value = array_namespace(value).asarray(without_graph(value), copy=True)
         self._hold(value, name or auto_name("variable"), trainable, constraint)
 
@@ -182,7 +183,8 @@ class Variable:
     @property
     def mT(self) -> Array:
         """The value with its last two axes exchanged."""
-        return self.value.mT
+        value = self.value
+        return array_namespace(value).matrix_transpose(value)  # dask's arrays have no mT
 
     def assign(self, value: Any) -> "Variable":
         """Replace the value by another of the same shape; it is converted to the variable's dtype.

@@ -1,5 +1,12 @@
-"""Where the core is tested: array libraries, dtypes and devices, one of each in a `Library`."""
+"""Where the suite runs: array libraries, ways to use them, dtypes and devices.
 
+A `Backend` is a row of the matrix in `docs/portability.md`; a `Library` is one with a dtype and a
+device, which all arrays of a test share.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from enum import Enum
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NamedTuple
@@ -8,19 +15,85 @@ import array_api_compat
 import array_api_strict
 import ml_dtypes
 import numpy as np
+import pytest
+import stand_in
 
 Array = Any
 
 
-class Library(NamedTuple):
-    """A library, one of its dtypes and one of its devices: what all arrays of a test share."""
+class Backend(Enum):
+    """An array library in one of the ways to use it."""
 
-    name: str
+    NUMPY = "numpy", ""
+    STRICT_2024 = "array_api_strict", "2024.12"
+    STRICT_2025 = "array_api_strict", "2025.12"
+    STAND_IN = "stand_in", ""
+    TORCH_32 = "torch", "float32"
+    TORCH_64 = "torch", "float64"
+    JAX = "jax.numpy", ""
+    JAX_JIT = "jax.numpy", "jit"
+    DASK = "dask.array", ""
+    CUPY_ON_HOST = "cupy", "host"
+    CUPY = "cupy", "gpu"
+
+    def __init__(self, module: str, way: str) -> None:
+        self.module, self.way = module, way
+
+    def __str__(self) -> str:
+        return f"{self.module} {self.way}".strip()
+
+    @property
+    def marks(self) -> list[pytest.MarkDecorator]:
+        """What pytest marks the tests on it with."""
+        return [pytest.mark.gpu] if self is Backend.CUPY else []
+
+    @property
+    def missing(self) -> str | None:
+        """Why it cannot be used on this machine; None if it can."""
+        if not find_spec(self.module.partition(".")[0]):
+            return f"{self.module} is not installed"
+        if self is Backend.CUPY and not import_module("cupy").is_available():
+            return "no GPU"
+        return None
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Let the library be used in this way within the block."""
+        if self.module == "array_api_strict":
+            with array_api_strict.ArrayAPIStrictFlags(
+                api_version=self.way,
+                boolean_indexing=False,
+                data_dependent_shapes=False,
+                enabled_extensions=(),
+            ):
+                yield
+        elif self.module == "torch":
+            torch = import_module("torch")
+            before = torch.get_default_dtype()
+            torch.set_default_dtype(getattr(torch, self.way))
+            try:
+                yield
+            finally:
+                torch.set_default_dtype(before)
+        else:
+            yield
+
+
+class Library(NamedTuple):
+    """A backend, one of its dtypes and one of its devices: what all arrays of a test share."""
+
+    backend: Backend
     dtype: str
     device: str | None = None
 
     def __str__(self) -> str:
-        return "-".join(filter(None, self))
+        parts = [self.backend.module, self.backend.way, self.dtype, self.device]
+        return "-".join(filter(None, parts))
+
+    @property
+    def name(self) -> str:
+        """The module that the arrays are from."""
+        return self.backend.module
 
     @property
     def xp(self) -> Any:
@@ -32,6 +105,23 @@ class Library(NamedTuple):
         """The dtype in which the step is computed."""
         return "float64" if self.dtype == "float64" else "float32"
 
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Let the library be used in its backend's way within the block."""
+        with ExitStack() as stack:
+            stack.enter_context(self.backend.in_use())
+            if self.name == "jax.numpy" and self.dtype == "float64":
+                stack.enter_context(import_module("jax").enable_x64(True))
+            yield
+
+    def compiled(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `f` as a function that the backend has compiled; itself where it compiles none."""
+        return import_module("jax").jit(f) if self.backend is Backend.JAX_JIT else f
+
+    def computed(self, tree: Any) -> Any:
+        """Return nested arrays that are lazy no more, lest every step computes all before it."""
+        return import_module("dask").persist(tree)[0] if self.name == "dask.array" else tree
+
     def rounded(self, x: Any, dtype: str | None = None) -> Any:
         """Return `x` as a NumPy array of the library's dtype, or of `dtype`."""
         dtype = dtype or self.dtype
@@ -40,13 +130,15 @@ class Library(NamedTuple):
     def asarray(self, x: Any, dtype: str | None = None) -> Array:
         """Return `x` as an array of the library; NumPy's cannot be written to."""
         dtype = dtype or self.dtype
+        numbers = self.rounded(x, dtype)
         if self.name == "numpy":
-            array = self.rounded(x, dtype)
-            array.flags.writeable = False
-            return array
+            numbers.flags.writeable = False
+            return numbers
+        if self.name == "stand_in":
+            return stand_in.namespace.asarray(numbers)
         module = import_module(self.name)
-        if self.name == "cupy":
-            return module.asarray(self.rounded(x, dtype))
+        if self.name in ("cupy", "dask.array"):
+            return module.asarray(numbers)
         place = {"device": array_api_strict.Device(self.device)} if self.device else {}
         readable = np.array(x).astype("float64" if "float" in dtype else dtype)
         return module.asarray(readable, dtype=getattr(module, dtype), **place)
@@ -56,31 +148,58 @@ class Library(NamedTuple):
         like = self.asarray(0.0, dtype)
         assert type(array) is type(like)
         assert array.dtype == like.dtype
+        assert array_api_compat.array_namespace(array) is array_api_compat.array_namespace(like)
         assert array_api_compat.device(array) == array_api_compat.device(like)
         if self.name == "array_api_strict":
             array = array.to_device(array_api_strict.Device("CPU_DEVICE"))
-        if self.name == "cupy":
+        if self.name in ("cupy", "stand_in"):
             array = array.get()
         return np.asarray(array.double() if self.name == "torch" else array).astype(np.float64)
 
 
-GPU = find_spec("cupy") is not None and import_module("cupy").is_available()
+GPU = Backend.CUPY.missing is None
 """Whether there is a GPU that CuPy can use."""
 
+ALL_DTYPES = ("float16", "bfloat16", "float32", "float64")
+
+# On the device no_x64, array-api-strict 2.6 cannot sort: its indices have 64 bits all the same.
+_IN_LIBRARIES: dict[Backend, list[tuple[str, ...]]] = {
+    Backend.NUMPY: [(dtype,) for dtype in ALL_DTYPES],
+    Backend.STRICT_2024: [
+        ("float64", "CPU_DEVICE"),
+        ("float32", "device1"),
+        ("float32", "no_float64"),
+    ],
+    Backend.STRICT_2025: [
+        ("float32", "CPU_DEVICE"),
+        ("float64", "device1"),
+        ("float64", "device2"),
+        ("float32", "no_float64"),
+    ],
+    Backend.STAND_IN: [("float32",), ("float64",)],
+    Backend.TORCH_32: [(dtype,) for dtype in ALL_DTYPES],
+    Backend.TORCH_64: [("bfloat16",), ("float32",), ("float64",)],
+    Backend.JAX: [("bfloat16",), ("float32",), ("float64",)],
+    Backend.DASK: [("float32",), ("float64",)],
+    Backend.CUPY: [(dtype,) for dtype in ALL_DTYPES],
+}
+
 LIBRARIES = [
-    *(Library("numpy", dtype) for dtype in ("float16", "bfloat16", "float32", "float64")),
-    Library("array_api_strict", "float64"),
-    Library("array_api_strict", "float32", "device1"),
-    Library("array_api_strict", "float32", "no_float64"),
-    *(
-        Library(name, dtype)
-        for name, dtypes in {
-            "jax.numpy": ("bfloat16", "float32"),
-            "torch": ("float16", "bfloat16", "float32", "float64"),
-            "cupy": ("float16", "bfloat16", "float32", "float64"),
-        }.items()
-        if (GPU if name == "cupy" else find_spec(name.partition(".")[0]))
-        for dtype in dtypes
-    ),
+    Library(backend, *where)
+    for backend, places in _IN_LIBRARIES.items()
+    if backend.missing is None
+    for where in places
 ]
-"""What is installed of NumPy, the standard alone, JAX and torch, and CuPy with a GPU."""
+"""What is installed of NumPy, the standard alone, stand-ins, torch, JAX, dask and CuPy."""
+
+COMPILED = [
+    Library(Backend.JAX_JIT, dtype)
+    for dtype in ("bfloat16", "float32", "float64")
+    if Backend.JAX_JIT.missing is None
+]
+"""Where pure functions, and they alone, run compiled."""
+
+
+def parameters(libraries: list[Library]) -> list[Any]:
+    """Return libraries as parameters of a fixture or of tests, with their ids and marks."""
+    return [pytest.param(x, id=str(x), marks=x.backend.marks) for x in libraries]

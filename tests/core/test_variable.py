@@ -7,10 +7,11 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import array_api_compat
 import array_api_strict
 import numpy as np
 import pytest
-from libraries import Library
+from libraries import Backend, Library
 
 from adamax import Variable
 from adamax.variable import auto_name, reading
@@ -24,7 +25,7 @@ def test_members(library: Library) -> None:
     v = Variable(value, name="w")
     np.testing.assert_array_equal(library.read(v.value), [[1, 2, 3], [4, 5, 6]])
     assert (v.name, v.shape, v.ndim, v.dtype) == ("w", (2, 3), 2, value.dtype)
-    assert v.device == (value.device if library.name != "numpy" else "cpu")
+    assert v.device == array_api_compat.device(value)
     assert v.trainable
     assert v.constraint is None
     assert v.__array_namespace__() is library.xp
@@ -53,7 +54,7 @@ def test_value_is_copied(library: Library) -> None:
 
 def test_value_may_be_written_to() -> None:
     """A variable of an array that is read-only can be assigned to, and leaves that array."""
-    given = Library("numpy", "float64").asarray([1, 2])
+    given = Library(Backend.NUMPY, "float64").asarray([1, 2])
     v = Variable(given)
     v.assign([3, 4])
     np.testing.assert_array_equal(given, [1, 2])
@@ -136,12 +137,15 @@ def test_assign_writes_in_place() -> None:
     np.testing.assert_array_equal(value, [3, 2, 1])
 
 
-def test_assigned_arrays_stay_the_callers() -> None:
+def test_assigned_arrays_stay_the_callers(library: Library) -> None:
     """An assigned array is copied: later changes of it do not reach the variable."""
-    v, given = Variable(np.ones(2)), np.array([3.0, 4.0])
+    if library.name == "jax.numpy":
+        pytest.skip("JAX arrays cannot be written to")
+    v = Variable(library.asarray([1, 1]))
+    given = library.xp.asarray(library.asarray([3, 4]), copy=True)
     v.assign(given)
     given[0] = 9
-    np.testing.assert_array_equal(v.value, [3, 4])
+    np.testing.assert_array_equal(library.read(v.value), [3, 4])
 
 
 @pytest.mark.parametrize(
