@@ -18,7 +18,9 @@ __all__ = [
     "compute_dtype",
     "computes_in_itself",
     "device_of",
+    "devices_of",
     "dtype_name",
+    "elsewhere",
     "in_dtype",
     "indices_readable",
     "is_array",
@@ -26,8 +28,11 @@ __all__ = [
     "is_immutable",
     "is_jax_array",
     "is_numpy_array",
+    "is_spread",
     "is_torch_array",
     "is_writeable",
+    "laid_out_as",
+    "layout_of",
     "library_name",
     "memory_of",
     "owner_of",
@@ -105,6 +110,18 @@ def is_immutable(x: Array) -> bool:
     return compat.is_jax_array(x) or compat.is_dask_array(x)
 
 
+def is_spread(x: Array) -> bool:
+    """Say whether the elements of `x` are in shards or chunks, as those of arrays made like it."""
+    return is_immutable(x) or _held(x) is not x
+
+
+def _held(x: Array) -> Array:
+    """Return the tensor that holds what is here of a tensor that wraps another; else `x`."""
+    while (flatten := getattr(x, "__tensor_flatten__", None)) is not None:
+        x = getattr(x, flatten()[0][0])
+    return x
+
+
 def indices_readable(x: Array) -> bool:
     """Say whether the values of `x` can be read on the host without waiting for a device."""
     if compat.is_torch_array(x):
@@ -131,6 +148,37 @@ def without_graph(x: Array) -> Array:
     return x.detach() if compat.is_torch_array(x) else x
 
 
+def devices_of(x: Array) -> Any:
+    """Return the set of devices that a JAX array is on; None under a trace, where nobody knows."""
+    return getattr(getattr(x, "sharding", None), "device_set", None)
+
+
+def elsewhere(x: Array, array: Array) -> bool:
+    """Say whether `x` is on another device than `array`, so that they cannot meet.
+
+    A sharded array meets every array on the same devices, and JAX moves what nobody has placed.
+    """
+    if not compat.is_jax_array(x):
+        return bool(device_of(x) != device_of(array))
+    places = devices_of(x), devices_of(array)
+    apart = None not in places and places[0] != places[1]
+    return bool(apart and x.committed and array.committed)
+
+
+def layout_of(x: Array) -> Any:
+    """Return what is equal, after a quick look, for arrays in one place and laid out alike."""
+    sharding = getattr(x, "sharding", None)
+    return sharding or (getattr(x, "device", None), getattr(x, "chunks", None))
+
+
+def laid_out_as(x: Array, array: Array) -> Array:
+    """Return `x`, which can meet `array` and has its shape, sharded and placed as that is."""
+    here, there = device_of(x), device_of(array)
+    if here == there or not compat.is_jax_array(x) or None in (here, there):
+        return x
+    return x.to_device(there) if array.committed else x
+
+
 def memory_of(x: Array) -> tuple[Any, ...]:
     """Return a key that is the same for every array object that names the same elements.
 
@@ -141,7 +189,7 @@ def memory_of(x: Array) -> tuple[Any, ...]:
     elif compat.is_cupy_array(x):
         place, strides = ("cupy", x.data.ptr), x.strides
     elif compat.is_torch_array(x):
-        place, strides = (x.device, x.data_ptr()), x.stride()
+        place, strides = (x.device, _held(x).data_ptr() or owner_of(x)), x.stride()
     else:
         return (id(x),)
     # The stride of an axis of length 1 is never taken, and views do not agree on it.
@@ -156,8 +204,10 @@ def owner_of(x: Array) -> int:
     """
     while (base := getattr(x, "base", None)) is not None:
         x = base
-    storage = getattr(x, "untyped_storage", None)  # which all views of a tensor have in common
-    return id(x) if storage is None else int(storage().data_ptr())
+    if not compat.is_torch_array(x):
+        return id(x)
+    storage = _held(x).untyped_storage()  # which all views of a tensor have in common
+    return int(storage.data_ptr() or id(storage))
 
 
 def as_numpy(x: Array) -> Any:

@@ -7,7 +7,15 @@ duplicate rows are summed. NaN stays NaN, and nothing waits for a device.
 from collections.abc import Sequence
 
 from adamax import validation
-from adamax._arrays import Array, Namespace, array_namespace, compute_dtype, device_of, in_dtype
+from adamax._arrays import (
+    Array,
+    Namespace,
+    array_namespace,
+    compute_dtype,
+    device_of,
+    elsewhere,
+    in_dtype,
+)
 from adamax.sparse import Gradient, IndexedSlices
 
 __all__ = ["clip_all", "clip_by_global_norm", "clip_by_norm", "clip_by_value"]
@@ -113,13 +121,11 @@ def clip_by_global_norm(grads: Sequence[Gradient], limit: float) -> list[Gradien
         return []
     arrays = [_values(grad) for grad in grads]
     xp = array_namespace(*arrays)
-    devices = {str(device_of(x)) for x in arrays}
-    if len(devices) > 1:
-        msg = (
-            "clipping by global norm needs all gradients on one device, "
-            f"got {', '.join(sorted(devices))}"
+    if any(elsewhere(x, arrays[0]) for x in arrays):
+        devices = sorted({str(device_of(x)) for x in arrays})
+        raise ValueError(
+            f"clipping by global norm needs all gradients on one device, got {', '.join(devices)}"
         )
-        raise ValueError(msg)
     norms = [_norm(x, xp) for x in arrays]
     widest = max((norm.dtype for norm in norms), key=lambda dtype: xp.finfo(dtype).bits)
     norm = _norm(xp.stack([in_dtype(norm, widest, xp) for norm in norms]), xp)

@@ -16,12 +16,15 @@ from adamax._arrays import (
     computes_in_itself,
     device_of,
     dtype_name,
+    elsewhere,
     in_dtype,
     indices_readable,
     is_array,
     is_immutable,
     is_jax_array,
     is_writeable,
+    laid_out_as,
+    layout_of,
     library_name,
 )
 from adamax.sparse import Gradient, IndexedSlices
@@ -145,7 +148,7 @@ def fits(grad: Any, param: Array) -> bool:
         and grad.dtype == param.dtype
         and grad.shape == param.shape
         and computes_in_itself(param.dtype)
-        and (is_jax_array(param) or getattr(grad, "device", None) == getattr(param, "device", None))
+        and layout_of(grad) == layout_of(param)
         and not getattr(grad, "requires_grad", False)
     )
 
@@ -153,15 +156,18 @@ def fits(grad: Any, param: Array) -> bool:
 def like(x: Any, array: Array, what: str, dtype: Any) -> Array:
     """Return `x` if it is of the library and on the device of `array`.
 
-    Numbers and lists of them become such an array, of `dtype`.
+    Numbers and lists of them become such an array, of `dtype`. JAX arrays of the same shape are
+    sharded as `array` is.
     """
     xp = array_namespace(array)
     if not is_array(x):
         for path, leaf in nesting.leaves(x, what):
             if not is_array(leaf) and not isinstance(leaf, (int, float)):
                 raise TypeError(f"{path} must be an array or a number, got {type(leaf).__name__}")
+        # An array that JAX makes for itself goes where it is needed, whatever its shape.
+        device = None if is_jax_array(array) else device_of(array)
         try:
-            return xp.asarray(x, dtype=dtype, device=device_of(array))
+            x = xp.asarray(x, dtype=dtype, device=device)
         except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"{what} cannot be made an array: {error}") from error
     if array_namespace(x) is not xp:
@@ -169,12 +175,11 @@ def like(x: Any, array: Array, what: str, dtype: Any) -> Array:
             f"{what} must be of the parameter's library, {library_name(array)}, "
             f"got an array of {library_name(x)}; convert it first"
         )
-    # Sharded JAX arrays may differ here and still add up: its own error is better informed.
-    if not is_jax_array(x) and device_of(x) != device_of(array):
+    if elsewhere(x, array):
         raise ValueError(
             f"{what} must be on the parameter's device, {device_of(array)}, got {device_of(x)}"
         )
-    return x
+    return laid_out_as(x, array) if tuple(x.shape) == tuple(array.shape) else x
 
 
 def _slices(grad: IndexedSlices, param: Array, name: str) -> IndexedSlices:

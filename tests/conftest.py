@@ -9,6 +9,9 @@ from libraries import COMPILED, LIBRARIES, Backend, Library, parameters
 
 pytest_plugins = ["matrix"]
 
+# JAX makes this many devices of the host when it is first used, for arrays that are on several.
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
+
 # The same examples on every machine, and no test that fails because a machine was busy.
 settings.register_profile("adamax", derandomize=True, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "adamax"))

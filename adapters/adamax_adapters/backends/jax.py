@@ -6,6 +6,7 @@ the caller holds, or has brought, stays whole.
 """
 
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
@@ -15,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from adamax._arrays import Array
+from adamax._arrays import Array, devices_of
 from adamax.rule import Coefficients
 from adamax.sparse import IndexedSlices, set_rows, sum_duplicates
 from adamax.variable import Variable
@@ -41,8 +42,19 @@ _made: dict[int, ref[Array]] = {}
 
 
 def dense(targets: Sequence[Target]) -> Callable[[Sequence[Array], Coefficients], None]:
-    """Return what advances `targets` by their gradients, all in one call."""
-    return partial(_advance, _dense_step, targets)
+    """Return what advances `targets` by their gradients, in one call for each set of devices."""
+    groups: dict[Any, list[int]] = defaultdict(list)
+    for place, (variable, _, _) in enumerate(targets):
+        groups[frozenset(devices_of(variable.value) or ())].append(place)
+    if len(groups) == 1:
+        return partial(_advance, _dense_step, targets)
+    jobs = [(places, [targets[place] for place in places]) for places in groups.values()]
+
+    def advance(gradients: Sequence[Array], c: Coefficients) -> None:
+        for places, part in jobs:
+            _advance(_dense_step, part, [gradients[place] for place in places], c)
+
+    return advance
 
 
 def rows(target: Target, slices: IndexedSlices, c: Coefficients) -> None:

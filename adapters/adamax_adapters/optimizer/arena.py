@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from math import prod
 
-from adamax._arrays import Array, array_namespace, compute_dtype, dtype_name, is_immutable
+from adamax._arrays import Array, array_namespace, compute_dtype, dtype_name, is_spread
 from adamax.variable import Variable
 
 __all__ = ["move_together", "zeros_together"]
@@ -13,15 +13,17 @@ __all__ = ["move_together", "zeros_together"]
 def zeros_together(variables: Sequence[Variable]) -> list[Array]:
     """Return zeros in the shape and compute dtype of each variable.
 
-    Those of one library, dtype and device are parts of one buffer, the smallest first; where
-    arrays cannot be written to, each is an array of its own.
+    Those of one library, dtype and device are parts of one buffer, the smallest first; what is
+    sharded or in chunks is an array of its own, spread as its variable is.
     """
+    parts: dict[int, Array] = {}
     groups: dict[Hashable, list[int]] = defaultdict(list)
     for i, variable in enumerate(variables):
         xp = array_namespace(variable._value)
-        own = i if is_immutable(variable._value) else None
-        groups[xp.__name__, dtype_name(variable.dtype), str(variable.device), own].append(i)
-    parts: dict[int, Array] = {}
+        if is_spread(variable._value):
+            parts[i] = xp.zeros_like(variable._value, dtype=compute_dtype(variable.dtype, xp))
+        else:
+            groups[xp.__name__, dtype_name(variable.dtype), str(variable.device)].append(i)
     for group in groups.values():
         first = variables[group[0]]
         xp = array_namespace(first._value)
@@ -36,8 +38,8 @@ def zeros_together(variables: Sequence[Variable]) -> list[Array]:
 
 
 def move_together(variables: Sequence[Variable]) -> None:
-    """Let the values of variables be side by side, where arrays can be written to."""
-    writable = [variable for variable in variables if not is_immutable(variable._value)]
-    for variable, place in zip(writable, zeros_together(writable), strict=True):
+    """Let the values of variables be side by side, but for what is sharded or in chunks."""
+    loose = [variable for variable in variables if not is_spread(variable._value)]
+    for variable, place in zip(loose, zeros_together(loose), strict=True):
         place[...] = variable._value
         variable._value = place
