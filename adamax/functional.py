@@ -7,9 +7,10 @@ to, so that the functions trace: under `jax.jit` the step number is traced and n
 from typing import Any, NamedTuple
 
 from adamax import nesting, validation
-from adamax._arrays import Array, array_namespace, compute_dtype, is_immutable
+from adamax._arrays import Array, array_namespace, compute_dtype
 from adamax.rule import Coefficients, coefficients, step
 from adamax.sparse import IndexedSlices, step_rows
+from adamax.variable import Variable
 
 __all__ = ["State", "init", "update"]
 
@@ -71,7 +72,8 @@ def update(
     state : State
         From `init` or the previous `update`.
     learning_rate : float, >= 0
-        In parameter units per step. May be a traced 0-d array.
+        In parameter units per step. May be a 0-d array: traced, on a device, or one to
+        differentiate with respect to. NumPy's alone is read on the host.
     beta_1, beta_2 : float in [0, 1)
     epsilon : float, >= 0
         In gradient units, added to u.
@@ -94,11 +96,11 @@ def update(
     [0.999 2.001] 1
     """
     t = state.step + 1
-    if not is_immutable(learning_rate):
-        learning_rate = validation.non_negative(learning_rate, "learning_rate")
+    if isinstance(learning_rate, Variable):
+        learning_rate = learning_rate.value
     c = coefficients(
         t,
-        learning_rate=learning_rate,
+        learning_rate=validation.rate(learning_rate, "learning_rate"),
         beta_1=validation.fraction(beta_1, "beta_1"),
         beta_2=validation.fraction(beta_2, "beta_2"),
         epsilon=validation.non_negative(epsilon, "epsilon"),

@@ -53,7 +53,8 @@ def rebuilt(tree: Any, new: Iterator[Any]) -> Any:
     """Return the `new` leaves, in the order of `leaves`, nested as `tree` is, in its own types."""
     if isinstance(tree, Mapping):
         by_key = {key: rebuilt(tree[key], new) for key in _keys(tree)}
-        if isinstance(tree, MutableMapping):  # a defaultdict is made of more than its items
+        # A defaultdict is made of more than its items.
+        if isinstance(tree, MutableMapping) and type(tree) is not dict:
             nested = copy(tree)
             for key, child in by_key.items():
                 nested[key] = child

@@ -7,7 +7,7 @@ import math
 from numbers import Integral
 from typing import Any, NamedTuple
 
-from adamax._arrays import Array, Namespace, array_namespace, device_of, in_dtype, is_array
+from adamax._arrays import Array, Namespace, array_namespace, device_of, in_dtype
 
 __all__ = ["Coefficients", "bias_correction", "coefficients", "rule", "step"]
 
@@ -137,7 +137,7 @@ def step(
     """
     xp = array_namespace(param, grad, m, u) if xp is None else xp
     dtype = m.dtype
-    if is_array(c.step_size):  # traced: it must not promote the arrays that it meets
+    if type(c.step_size) is not float:  # traced: it must not promote the arrays that it meets
         c = c._replace(step_size=in_dtype(c.step_size, dtype, xp))
     p, m, u = rule(in_dtype(param, dtype, xp), in_dtype(grad, dtype, xp), m, u, c, xp)
     p = in_dtype(p, param.dtype, xp)

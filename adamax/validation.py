@@ -22,6 +22,7 @@ from adamax._arrays import (
     is_array,
     is_immutable,
     is_jax_array,
+    is_numpy_array,
     is_writeable,
     laid_out_as,
     layout_of,
@@ -39,6 +40,7 @@ __all__ = [
     "numbers",
     "parameter",
     "positive",
+    "rate",
     "slot",
 ]
 
@@ -82,6 +84,20 @@ def fraction(value: Any, name: str) -> float:
     if not 0 <= result < 1:
         raise ValueError(f"Expected {name} in [0, 1), received: {value}")
     return result
+
+
+def rate(value: Any, name: str) -> Any:
+    """Return a number as `non_negative` does; a 0-d array as it is, which may be on a device."""
+    if type(value) is float and 0 <= value < math.inf:  # all that torch can ask while it traces
+        return value
+    if not is_array(value) or is_numpy_array(value):
+        return non_negative(value, name)
+    if value.shape:
+        raise TypeError(
+            f"Expected {name} to be a number or a 0-d array, received: an array of the shape "
+            f"{tuple(value.shape)}"
+        )
+    return value
 
 
 def numbers(values: Any, name: str, check: Callable[[Any, str], float]) -> tuple[float, ...]:

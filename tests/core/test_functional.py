@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from libraries import Library
 from reference_model import NumpyAdamax
 
-from adamax import IndexedSlices, State, init, nesting, update
+from adamax import IndexedSlices, State, Variable, init, nesting, update
 
 Array = Any
 
@@ -230,6 +230,21 @@ def test_array_may_be_the_learning_rate(library: Library) -> None:
     found, _ = update(param, grad, init(param), learning_rate=rate)
     expected, _ = update(param, grad, init(param), learning_rate=0.25)
     np.testing.assert_array_equal(library.read(found), library.read(expected))
+
+
+def test_variable_may_be_the_learning_rate(library: Library) -> None:
+    """So is the number in a variable, and it promotes nothing."""
+    param, grad = library.asarray([1, 2]), library.asarray([1, -1])
+    found, _ = update(param, grad, init(param), learning_rate=Variable(np.array(0.25)))
+    expected, _ = update(param, grad, init(param), learning_rate=0.25)
+    np.testing.assert_array_equal(library.read(found), library.read(expected))
+
+
+def test_one_learning_rate_for_all_elements(library: Library) -> None:
+    """An array of several learning rates is refused, and is not broadcast."""
+    param = library.asarray([1, 2])
+    with pytest.raises(TypeError, match="Expected learning_rate to be a number"):
+        update(param, param, init(param), learning_rate=library.asarray([0.1, 0.2]))
 
 
 def test_step_number_may_be_an_array(library: Library) -> None:

@@ -79,7 +79,7 @@ def ready_pairs(
     owners = {owner_of(variable.value) for variable in variables} | slots.owners
 
     def apart(values: Array) -> Array:
-        shared = owner_of(values) in owners
+        shared = owner_of(values) in owners and not is_immutable(values)
         return array_namespace(values).asarray(values, copy=True) if shared else values
 
     return [_with(apart, grad) for grad in grads], variables
