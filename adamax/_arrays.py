@@ -21,6 +21,7 @@ __all__ = [
     "devices_of",
     "dtype_name",
     "elsewhere",
+    "home_of",
     "in_dtype",
     "indices_readable",
     "is_array",
@@ -172,11 +173,21 @@ def layout_of(x: Array) -> Any:
 
 
 def laid_out_as(x: Array, array: Array) -> Array:
-    """Return `x`, which can meet `array` and has its shape, sharded and placed as that is."""
-    here, there = device_of(x), device_of(array)
-    if here == there or not compat.is_jax_array(x) or None in (here, there):
+    """Return `x`, which can meet `array`, placed and sharded as that is if their shapes agree."""
+    if None in (devices_of(x), devices_of(array)) or x.sharding == array.sharding:
         return x
-    return x.to_device(there) if array.committed else x
+    if x.shape != array.shape or not array.committed:
+        return x
+    same = x.sharding.is_equivalent_to(array.sharding, x.ndim)
+    return x if same else x.to_device(array.sharding)
+
+
+def home_of(array: Array) -> Any:
+    """Return the device for new arrays that go with `array`; None where that is sharded.
+
+    A sharding is for one shape, and `laid_out_as` gives it to arrays of that shape.
+    """
+    return None if len(devices_of(array) or ()) > 1 else device_of(array)
 
 
 def memory_of(x: Array) -> tuple[Any, ...]:

@@ -17,11 +17,11 @@ from adamax._arrays import (
     device_of,
     dtype_name,
     elsewhere,
+    home_of,
     in_dtype,
     indices_readable,
     is_array,
     is_immutable,
-    is_jax_array,
     is_numpy_array,
     is_writeable,
     laid_out_as,
@@ -180,10 +180,8 @@ def like(x: Any, array: Array, what: str, dtype: Any) -> Array:
         for path, leaf in nesting.leaves(x, what):
             if not is_array(leaf) and not isinstance(leaf, (int, float)):
                 raise TypeError(f"{path} must be an array or a number, got {type(leaf).__name__}")
-        # An array that JAX makes for itself goes where it is needed, whatever its shape.
-        device = None if is_jax_array(array) else device_of(array)
         try:
-            x = xp.asarray(x, dtype=dtype, device=device)
+            x = xp.asarray(x, dtype=dtype, device=home_of(array))
         except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"{what} cannot be made an array: {error}") from error
     if array_namespace(x) is not xp:
@@ -195,7 +193,7 @@ def like(x: Any, array: Array, what: str, dtype: Any) -> Array:
         raise ValueError(
             f"{what} must be on the parameter's device, {device_of(array)}, got {device_of(x)}"
         )
-    return laid_out_as(x, array) if tuple(x.shape) == tuple(array.shape) else x
+    return laid_out_as(x, array)
 
 
 def _slices(grad: IndexedSlices, param: Array, name: str) -> IndexedSlices:

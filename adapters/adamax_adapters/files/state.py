@@ -7,7 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from adamax._arrays import array_namespace, dtype_name, is_immutable, is_writeable, to_numpy
+from adamax._arrays import (
+    array_namespace,
+    dtype_name,
+    home_of,
+    is_immutable,
+    is_writeable,
+    to_numpy,
+)
 from adamax.variable import Variable
 from adamax_adapters.config import serialize
 from adamax_adapters.files.contents import Contents, Description
@@ -161,4 +168,4 @@ def _array_like(place: Variable, part: Tensor) -> Any:
     """Return a tensor of the file as an array of the library and on the device of `place`."""
     array = part.array()
     xp = array_namespace(place.value)
-    return xp.asarray(array.astype(array.dtype.newbyteorder("=")), device=place.device)
+    return xp.asarray(array.astype(array.dtype.newbyteorder("=")), device=home_of(place.value))

@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 
 from adamax import nesting, validation
-from adamax._arrays import array_namespace, device_of, in_dtype, is_array, library_name, to_numpy
+from adamax._arrays import (
+    array_namespace,
+    device_of,
+    home_of,
+    in_dtype,
+    is_array,
+    library_name,
+    to_numpy,
+)
 from adamax.sparse import IndexedSlices
 from adamax.variable import Variable
 from adamax_adapters.gradients import Engine, gradient_pairs
@@ -121,7 +129,7 @@ def _with_element(array: Any, i: int, x: float) -> Any:
     """Return `array` with `x` as its element number `i`, in calls that every library has."""
     xp = array_namespace(array)
     flat = xp.reshape(array, (-1,))
-    here = xp.arange(flat.shape[0], device=device_of(array)) == i
+    here = xp.arange(flat.shape[0], device=home_of(array)) == i
     return xp.reshape(xp.where(here, x, flat), array.shape)
 
 

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from adamax._arrays import device_of, dtype_name, in_dtype, is_array, is_jax_array
+from adamax._arrays import dtype_name, home_of, in_dtype, is_array, is_jax_array
 from adamax.sparse import IndexedSlices, set_rows, sum_duplicates
 
 __all__ = ["added", "dense", "of_item", "of_take", "of_take_along_axis"]
@@ -29,7 +29,7 @@ def of_item(xp: Any, g: Any, y: Any, x: Any, key: Any) -> Any:
     keys = _in_full(key if isinstance(key, tuple) else (key,), x.ndim)
     arrays = [i for i, k in enumerate(keys) if _is_integers(k)]
     if not arrays:
-        whole = xp.zeros(x.shape, dtype=x.dtype, device=device_of(x))
+        whole = xp.zeros(x.shape, dtype=x.dtype, device=home_of(x))
         bare = tuple(k for k in keys if k is not None)
         g = xp.reshape(g, whole[bare].shape)
         if is_jax_array(whole):
@@ -52,7 +52,7 @@ def dense(xp: Any, g: Any, shape: tuple[int, ...]) -> Any:
     if not isinstance(g, IndexedSlices):
         return g
     summed = sum_duplicates(g, xp)
-    zeros = xp.zeros(shape, dtype=g.values.dtype, device=device_of(g.values))
+    zeros = xp.zeros(shape, dtype=g.values.dtype, device=home_of(g.values))
     return set_rows(zeros, summed.indices, summed.values, xp)
 
 
@@ -93,7 +93,7 @@ def _of_elements(xp: Any, g: Any, x: Any, keys: Any) -> Any:
 
 def _places(xp: Any, key: Any, x: Any, axis: int) -> Any:
     """Return indices on an axis in a dtype that holds all of them, none counted from the end."""
-    n, device = x.shape[axis], device_of(x)
+    n, device = x.shape[axis], home_of(x)
     if isinstance(key, int):
         return key % n
     known = xp.__array_namespace_info__().default_dtypes(device=device)
@@ -106,7 +106,7 @@ def _places(xp: Any, key: Any, x: Any, axis: int) -> Any:
 def _along(xp: Any, n: int, axis: int, x: Any) -> Any:
     """Return 0 ... n - 1 along one of the axes of `x`."""
     shape = tuple(n if i == axis else 1 for i in range(x.ndim))
-    return xp.reshape(xp.arange(n, device=device_of(x)), shape)
+    return xp.reshape(xp.arange(n, device=home_of(x)), shape)
 
 
 def _in_full(keys: tuple[Any, ...], ndim: int) -> tuple[Any, ...]:

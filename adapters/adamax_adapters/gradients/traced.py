@@ -12,6 +12,7 @@ from adamax._arrays import (
     as_numpy,
     device_of,
     dtype_name,
+    home_of,
     is_torch_array,
 )
 from adamax.variable import Variable
@@ -209,7 +210,7 @@ class Traced:
     def _listed(self, key: Any) -> Any:
         if type(key) is not list:
             return key
-        return array_namespace(self.array).asarray(key, device=self.device)
+        return array_namespace(self.array).asarray(key, device=home_of(self.array))
 
     def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(len(self)))

@@ -264,7 +264,7 @@ class Slots:
     def _made(self, variable: Variable, slot_name: str, initializer: Any) -> Array:
         xp = array_namespace(variable.value)
         dtype = compute_dtype(variable.dtype, xp) or variable.dtype
-        value = initial_value(initializer, variable.shape, dtype, xp, variable.device)
+        value = initial_value(initializer, dtype, variable.value)
         if slot_name in MOMENTS and tuple(value.shape) != variable.shape:
             raise ValueError(
                 f"the slot {slot_name!r} of {variable.name} must have its shape, "

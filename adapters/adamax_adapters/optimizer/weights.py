@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from adamax._arrays import Array, array_namespace, dtype_name, is_array, to_numpy
+from adamax._arrays import Array, array_namespace, dtype_name, home_of, is_array, to_numpy
 from adamax.variable import Variable
 from adamax_adapters.optimizer.initializers import initial_value
 
@@ -73,8 +73,7 @@ def new_weight(
             f"received: {shape!r}"
         )
     shape = tuple(map(int, lengths))
-    xp = array_namespace(np.empty(0))
-    value = initial_value(initializer, shape, np.dtype(dtype or "float32"), xp, None)
+    value = initial_value(initializer, np.dtype(dtype or "float32"), np.empty(shape))
     if value.shape != shape:
         raise ValueError(
             f"the initial value of {name} has the shape {value.shape}, which is not compatible "
@@ -139,4 +138,4 @@ def _fitting(value: Any, variable: Variable) -> Any:
             f"the weight provided for {variable.name} does not fit {dtype_name(variable.dtype)}: "
             "its numbers would become others, or infinite"
         )
-    return array_namespace(variable.value).asarray(fitting, device=variable.device)
+    return array_namespace(variable.value).asarray(fitting, device=home_of(variable.value))
