@@ -173,10 +173,15 @@ def layout_of(x: Array) -> Any:
 
 
 def laid_out_as(x: Array, array: Array) -> Array:
-    """Return `x`, which can meet `array`, placed and sharded as that is if their shapes agree."""
-    if None in (devices_of(x), devices_of(array)) or x.sharding == array.sharding:
+    """Return `x`, which can meet `array`, placed, sharded or in chunks as that is.
+
+    Arrays of different shapes have no layout in common, and stay as they are.
+    """
+    if tuple(x.shape) != tuple(array.shape):
         return x
-    if x.shape != array.shape or not array.committed:
+    if compat.is_dask_array(x):
+        return x.rechunk(array.chunks)
+    if None in (devices_of(x), devices_of(array)) or not array.committed:
         return x
     same = x.sharding.is_equivalent_to(array.sharding, x.ndim)
     return x if same else x.to_device(array.sharding)

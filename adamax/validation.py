@@ -172,8 +172,8 @@ def fits(grad: Any, param: Array) -> bool:
 def like(x: Any, array: Array, what: str, dtype: Any) -> Array:
     """Return `x` if it is of the library and on the device of `array`.
 
-    Numbers and lists of them become such an array, of `dtype`. JAX arrays of the same shape are
-    sharded as `array` is.
+    Numbers and lists of them become such an array, of `dtype`. Arrays of the same shape are
+    sharded, or in chunks, as `array` is.
     """
     xp = array_namespace(array)
     if not is_array(x):
