@@ -23,7 +23,7 @@ PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 # A block of Python, and the block of text right below it, if there is one: what it prints.
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n*^```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
 OPTIONAL = re.compile(
-    r"^\s*(?:import|from) (autograd|cupy|jax|keras|numba|optax|torch)\b", re.MULTILINE
+    r"^\s*(?:import|from) (autograd|cupy|dask|jax|keras|numba|optax|torch)\b", re.MULTILINE
 )
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 TEST_COMMAND = "python -m pip install nox && python -m nox"

@@ -48,7 +48,7 @@ def pure(lay_out: LayOut) -> list[Array]:
 
 def everything(optimizer: Adamax, *variables: Any) -> list[Array]:
     slots = [optimizer.get_slot(x, name).value for x in variables for name in ("m", "v")]
-    return [*(getattr(x, "value", x) for x in variables), *slots]
+    return [*(getattr(x, "value", x).detach() for x in variables), *slots]
 
 
 def stepped(lay_out: LayOut, *values: Array, **settings: Any) -> list[Array]:
@@ -60,11 +60,12 @@ def stepped(lay_out: LayOut, *values: Array, **settings: Any) -> list[Array]:
 
 
 def raw(lay_out: LayOut) -> list[Array]:
-    """Update tensors in place, known by their memory: every step has its own views of them."""
-    given, optimizer = [lay_out(x) for x in (W, ROW, OTHER)], Adamax(0.1)
-    for _ in range(3):
+    """Update parameters in place; they are known by their memory, and so are views of them."""
+    given = [torch.nn.Parameter(lay_out(x)) for x in (W, ROW, OTHER)]
+    optimizer = Adamax(0.1)
+    for named in (given, [x.detach() for x in given], given):
         gradients = [lay_out(x) for x in (G, OTHER, ROW)]
-        optimizer.apply_gradients(zip(gradients, [x.detach() for x in given], strict=True))
+        optimizer.apply_gradients(zip(gradients, named, strict=True))
     assert len(optimizer.weights) == 1 + 2 * len(given)
     return everything(optimizer, *given)
 
