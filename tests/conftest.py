@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
-from libraries import COMPILED, LIBRARIES, Backend, Library, parameters
+from libraries import LIBRARIES, Backend, Library, parameters
 
 pytest_plugins = ["matrix"]
 
@@ -27,14 +27,6 @@ def standard_only() -> Iterator[None]:
 @pytest.fixture(params=parameters(LIBRARIES))
 def library(request: pytest.FixtureRequest) -> Iterator[Library]:
     """Every array library, dtype and device; of array_api_strict what is standard alone."""
-    found: Library = request.param
-    with found.in_use():
-        yield found
-
-
-@pytest.fixture(params=parameters(LIBRARIES + COMPILED))
-def pure(request: pytest.FixtureRequest) -> Iterator[Library]:
-    """Those, and where a library compiles pure functions: for tests that use `compiled`."""
     found: Library = request.param
     with found.in_use():
         yield found

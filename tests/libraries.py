@@ -156,6 +156,27 @@ class Library(NamedTuple):
             array = array.get()
         return np.asarray(array.double() if self.name == "torch" else array).astype(np.float64)
 
+    def assert_close(
+        self,
+        found: Array,
+        expected: Any,
+        dtype: str | None = None,
+        *,
+        roundings: float = 4,
+        scale: float = 0,
+    ) -> None:
+        """Hold an array to be here, of the shape of `expected`, and a few roundings off at most.
+
+        A rounding is of each number itself, and of one as large as `scale`.
+        """
+        numbers = self.read(found, dtype)
+        assert numbers.shape == np.shape(expected)
+        tolerance = roundings * HALF_DIGIT[dtype or self.dtype]
+        np.testing.assert_allclose(numbers, expected, rtol=tolerance, atol=tolerance * scale)
+
+
+HALF_DIGIT = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}
+"""The most that rounding to a dtype changes a number, in parts of it."""
 
 GPU = Backend.CUPY.missing is None
 """Whether there is a GPU that CuPy can use."""
@@ -197,9 +218,13 @@ COMPILED = [
     for dtype in ("bfloat16", "float32", "float64")
     if Backend.JAX_JIT.missing is None
 ]
-"""Where pure functions, and they alone, run compiled."""
+"""Where pure functions, and they alone, are compiled."""
 
 
 def parameters(libraries: list[Library]) -> list[Any]:
-    """Return libraries as parameters of a fixture or of tests, with their ids and marks."""
+    """Return libraries as parameters of the fixture `library`, with their ids and marks."""
     return [pytest.param(x, id=str(x), marks=x.backend.marks) for x in libraries]
+
+
+compiled_too = pytest.mark.parametrize("library", parameters(LIBRARIES + COMPILED), indirect=True)
+"""Decorates tests that hand pure functions to `Library.compiled`."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 from adamax import Variable
 
@@ -60,7 +60,7 @@ def take(table: Variable, indices: Array, axis: int = 0) -> Array:
 
 def cross_entropy(logits: Array, labels: Array) -> Array:
     xp = array_namespace(logits)
-    classes = xp.arange(logits.shape[1], dtype=labels.dtype, device=labels.device)
+    classes = xp.arange(logits.shape[1], dtype=labels.dtype, device=device(labels))
     is_label = classes == labels[:, None]
     return -xp.sum(xp.where(is_label, log_softmax(logits), 0.0)) / logits.shape[0]
 

@@ -1,26 +1,11 @@
-"""What the tests of the optimizer share: variables of any library, and deep copies of state."""
+"""What the tests of the optimizer share: deep copies of its state, from any library."""
 
-from collections.abc import Callable
-from importlib import import_module
 from typing import Any
-
-import array_api_strict
-import numpy as np
-from libraries import GPU
 
 from adamax import Adamax, Variable
 from adamax._arrays import to_numpy
 
 Array = Any
-
-LIBRARIES: dict[str, Callable[..., Array]] = {
-    "numpy": np.asarray,
-    "array_api_strict": array_api_strict.asarray,
-}
-"""How each library makes an array of a NumPy array."""
-
-if GPU:
-    LIBRARIES["cupy"] = import_module("cupy").asarray
 
 
 def host(x: Any) -> Array:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import array_api_strict
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from libraries import Library
+from libraries import Library, compiled_too
 
 from adamax import IndexedSlices
 from adamax.clipping import clip_all, clip_by_global_norm, clip_by_norm, clip_by_value
@@ -24,29 +25,27 @@ def clip_one_globally(grad: Any, limit: Any) -> Any:
     return clip_by_global_norm([grad], limit)[0]
 
 
+pytestmark = pytest.mark.feature("clipping")
 each_way = pytest.mark.parametrize("clip", [clip_by_value, clip_by_norm, clip_one_globally])
 each_norm = pytest.mark.parametrize("clip", [clip_by_norm, clip_one_globally])
-Clip = Callable[[Any, Any], Any]
+Clip = Callable[..., Any]
 
 
-def assert_close(library: Library, found: Array, expected: Any) -> None:
-    """Compare within two roundings of the library's dtype."""
-    digits = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-22, "float64": 2.0**-51}
-    np.testing.assert_allclose(library.read(found), expected, rtol=digits[library.dtype])
-
-
+@compiled_too
 def test_norm_comes_before_value(library: Library) -> None:
     """[3, 4] under a norm of 1 and a value of 0.7 is [0.6, 0.7]: in TF 1.15; later [0.7, 0.7]."""
-    (found,) = clip_all([library.asarray([3, 4])], 1.0, 0.7, None)
-    assert_close(library, found, [0.6, 0.7])
+    clip = library.compiled(partial(clip_all, norm=1.0, value=0.7, global_norm=None))
+    (found,) = clip([library.asarray([3, 4])])
+    library.assert_close(found, [0.6, 0.7])
 
 
+@compiled_too
 def test_global_norm_comes_last(library: Library) -> None:
     """The global norm is that of gradients that are clipped already."""
     grads = [library.asarray([30, 40]), library.asarray([0.5])]
-    found = clip_all(grads, 1.0, 0.5, 0.5)
+    found = library.compiled(partial(clip_all, norm=1.0, value=0.5, global_norm=0.5))(grads)
     for array, expected in zip(found, ([0.5, 0.5], [0.5]), strict=True):
-        assert_close(library, array, np.array(expected) * 0.5 / math.sqrt(0.75))
+        library.assert_close(array, np.array(expected) * 0.5 / math.sqrt(0.75))
 
 
 def test_no_limit_clips_nothing(library: Library) -> None:
@@ -56,9 +55,11 @@ def test_no_limit_clips_nothing(library: Library) -> None:
     assert all(new is old for new, old in zip(found, grads, strict=True))
 
 
+@compiled_too
 def test_value(library: Library) -> None:
     """Elements beyond the limit are cut to it, either sign; those within stay bit for bit."""
-    found = clip_by_value(library.asarray([-3, -0.7, 0, 0.3, 0.7, 1e4]), 0.5)
+    clip = library.compiled(partial(clip_by_value, limit=0.5))
+    found = clip(library.asarray([-3, -0.7, 0, 0.3, 0.7, 1e4]))
     np.testing.assert_array_equal(
         library.read(found), [-0.5, -0.5, 0, library.rounded(0.3).astype(float), 0.5, 0.5]
     )
@@ -80,16 +81,20 @@ def test_value(library: Library) -> None:
     ],
 )
 @each_norm
+@compiled_too
 def test_norm(library: Library, clip: Clip, gradient: Any, limit: float, expected: Any) -> None:
     """A gradient longer than the limit is scaled down to it; any other, 0 too, stays as it is."""
-    assert_close(library, clip(library.asarray(gradient), limit), expected)
+    found = library.compiled(partial(clip, limit=limit))(library.asarray(gradient))
+    library.assert_close(found, expected)
 
 
+@compiled_too
 def test_global_norm_is_that_of_all(library: Library) -> None:
     """Gradients 3 and 4 clipped to 2 are 1.2 and 1.6, as in the reference's test."""
-    found = clip_by_global_norm([library.asarray([3]), library.asarray([[4]])], 2.0)
-    assert_close(library, found[0], [1.2])
-    assert_close(library, found[1], [[1.6]])
+    clip = library.compiled(partial(clip_by_global_norm, limit=2.0))
+    found = clip([library.asarray([3]), library.asarray([[4]])])
+    library.assert_close(found[0], [1.2])
+    library.assert_close(found[1], [[1.6]])
     within = clip_by_global_norm([library.asarray([3]), library.asarray([[4]])], 5.0)
     assert [library.read(array).item() for array in within] == [3, 4]
 
@@ -114,21 +119,30 @@ def test_shape_dtype_and_kind_are_kept(library: Library, clip: Clip) -> None:
     gradient = library.asarray(3)
     found = clip(gradient, 1.0)
     assert library.read(found).shape == ()
-    assert_close(library, found, 1)
+    library.assert_close(found, 1)
     assert library.read(gradient) == 3
 
 
 @each_way
+@compiled_too
 def test_sparse_values_are_clipped_as_given(library: Library, clip: Clip) -> None:
     """Three rows of 3s, one listed twice: the values are clipped before duplicates are summed."""
     values, indices = library.asarray(np.full((3, 2), 3)), library.asarray([0, 0, 2], "int32")
-    found = clip(IndexedSlices(values, indices, (4, 2)), 1.0)
+    found = library.compiled(partial(clip, limit=1.0))(IndexedSlices(values, indices))
     each = 1 if clip is clip_by_value else 1 / math.sqrt(6)
-    assert_close(library, found.values, np.full((3, 2), each))
-    assert found.indices is indices
-    assert found.dense_shape == (4, 2)
+    library.assert_close(found.values, np.full((3, 2), each))
+    np.testing.assert_array_equal(library.read(found.indices, "int32"), [0, 0, 2])
     summed = sum_duplicates(found, library.xp)
-    assert_close(library, summed.values, np.array([[2, 2], [2, 2], [1, 1]]) * each)
+    library.assert_close(summed.values, np.array([[2, 2], [2, 2], [1, 1]]) * each)
+
+
+@each_way
+def test_rows_are_carried(clip: Clip) -> None:
+    """Indices and `dense_shape` are those that were given."""
+    given_slices = IndexedSlices(np.ones((2, 2)), np.array([1, 0]), (4, 2))
+    found = clip(given_slices, 1.0)
+    assert found.indices is given_slices.indices
+    assert found.dense_shape == (4, 2)
 
 
 def test_nan_stays(library: Library) -> None:
@@ -163,7 +177,7 @@ def test_norm_neither_overflows_nor_vanishes(library: Library, clip: Clip, place
         low = -120  # XLA takes numbers below the smallest normal one for 0
     scale = 2.0 ** int(low + place * (high - low))
     found = clip(library.asarray([3 * scale, 4 * scale]), 2.5 * scale)
-    assert_close(library, found, [1.5 * scale, 2 * scale])
+    library.assert_close(found, [1.5 * scale, 2 * scale])
 
 
 @given(

@@ -3,20 +3,23 @@
 import types
 from collections import ChainMap, OrderedDict, UserDict, UserList, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from libraries import Library
+from libraries import Library, compiled_too
 from reference_model import NumpyAdamax
 
 from adamax import IndexedSlices, State, Variable, init, nesting, update
 
 Array = Any
 
-HYPER = {"learning_rate": 0.05, "beta_1": 0.8, "beta_2": 0.95, "epsilon": 1e-3}
+pytestmark = pytest.mark.feature("functional")
+
+HYPER: dict[str, Any] = {"learning_rate": 0.05, "beta_1": 0.8, "beta_2": 0.95, "epsilon": 1e-3}
 
 
 class Layer(NamedTuple):
@@ -49,15 +52,16 @@ def flat(tree: Any) -> list[Any]:
     return [tree]
 
 
+@compiled_too
 def test_many_steps_follow_the_reference_model(library: Library) -> None:
-    """100 steps of dense, sparse and missing gradients go where the float64 model goes."""
+    """50 steps of dense, sparse and missing gradients go where the float64 model goes."""
     rng = np.random.default_rng(1)
     starts = {"a": rng.normal(size=(3, 4)), "b": rng.normal(size=()), "table": np.ones((5, 2))}
     starts = {key: library.rounded(x).astype(float) for key, x in starts.items()}
     model = NumpyAdamax([*starts.values()], **HYPER)
     params = {key: library.asarray(x) for key, x in starts.items()}
-    state = init(params)
-    for t in range(100):
+    state, step = init(params), library.compiled(partial(update, **HYPER))
+    for t in range(50):
         a, b, values = (library.rounded(rng.normal(size=s)) for s in [(3, 4), (), (4, 2)])
         indices = rng.integers(0, 5, size=4)
         model.step([None if t % 3 == 1 else a, b, (values.astype(float), indices)])
@@ -66,13 +70,11 @@ def test_many_steps_follow_the_reference_model(library: Library) -> None:
             "b": library.asarray(b),
             "table": IndexedSlices(library.asarray(values), library.asarray(indices, "int32")),
         }
-        params, state = library.computed(update(params, grads, state, **HYPER))
-    assert state.step == 100
+        params, state = library.computed(step(params, grads, state))
+    assert state.step == 50
     # Every step rounds the parameter once, to the nearest of its dtype.
-    digit = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}
     for found, expected in zip(params.values(), model.x, strict=True):
-        tolerance = 100 * digit[library.dtype] * np.abs(expected).max() + 1e-14
-        np.testing.assert_allclose(library.read(found), expected, rtol=0, atol=2 * tolerance)
+        library.assert_close(found, expected, roundings=100, scale=np.abs(expected).max())
     rough = 1e-12 if library.wide == "float64" else 1e-4
     for slots, numbers in ((state.m, model.m), (state.u, model.v)):
         for found, expected in zip(slots.values(), numbers, strict=True):
@@ -97,6 +99,7 @@ def test_moments_share_no_memory() -> None:
     assert not np.shares_memory(state.m[0], state.u[0])
 
 
+@compiled_too
 def test_nothing_is_written_to(library: Library) -> None:
     """A step leaves parameters, gradients and state as they are."""
     params = {"w": library.asarray([1, 2]), "rows": library.asarray([[1], [2]])}
@@ -105,7 +108,7 @@ def test_nothing_is_written_to(library: Library) -> None:
         "rows": IndexedSlices(library.asarray([[5]]), library.asarray([1], "int32")),
     }
     state = init(params)
-    update(params, grads, state, **HYPER)
+    library.compiled(partial(update, **HYPER))(params, grads, state)
     np.testing.assert_array_equal(library.read(params["w"]), [1, 2])
     np.testing.assert_array_equal(library.read(params["rows"]), [[1], [2]])
     np.testing.assert_array_equal(library.read(grads["w"]), [3, 4])

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from libraries import Backend, Library
+from libraries import Backend, Library, compiled_too
 
 from adamax.rule import Coefficients, bias_correction, coefficients, step
 
 Array = Any
+
+pytestmark = pytest.mark.feature("dense")
 
 
 class Moments(NamedTuple):
@@ -178,11 +180,13 @@ def test_numbers_of_the_reference_in_float32(
     np.testing.assert_array_max_ulp(found[0], np.asarray(expected, np.float32), maxulp=1)
 
 
+@compiled_too
 @pytest.mark.parametrize("shape", [(), (0,), (1,), (2, 0, 3), (2, 3)])
 def test_shape_dtype_and_kind_are_kept(library: Library, shape: tuple[int, ...]) -> None:
     """0-d and empty arrays too come back as arrays, in shape, dtype, device and library."""
     at = started(library, np.full(shape, 0.5))
-    found = advanced(on(library, at), library.asarray(np.ones(shape)), STRONG.at(1))
+    advance = library.compiled(advanced)
+    found = advance(on(library, at), library.asarray(np.ones(shape)), STRONG.at(1))
     expected = reference_step(at, library.rounded(np.ones(shape)), 1, STRONG)
     assert [array.shape for array in found] == [shape] * 3
     assert_same(library, found, expected)
@@ -200,12 +204,14 @@ def test_inputs_are_left_as_they_are(library: Library) -> None:
         assert not any(np.shares_memory(new, old) for new in found for old in (*given, gradient))
 
 
+@compiled_too
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_gradient_that_is_not_finite_shows(library: Library, value: float) -> None:
     """NaN reaches p, m and u; an infinity reaches m and u, and p as NaN; neighbours do not care."""
     at = started(library, [1, 2, 3])
     with np.errstate(all="ignore"):
-        found = advanced(on(library, at), library.asarray([1, value, 1]), STRONG.at(1))
+        advance = library.compiled(advanced)
+        found = advance(on(library, at), library.asarray([1, value, 1]), STRONG.at(1))
         p, m, u = map(library.read, found, (library.dtype, library.wide, library.wide))
     clean = reference_step(at, library.rounded([1, 0, 1]), 1, STRONG)
     for array, numbers in zip((p, m, u), clean, strict=True):
@@ -214,30 +220,34 @@ def test_gradient_that_is_not_finite_shows(library: Library, value: float) -> No
     np.testing.assert_array_equal([m[1], u[1]], [value, abs(value)])
 
 
+@compiled_too
 def test_moments_of_narrow_parameters_decay(library: Library) -> None:
     """u decays by beta_2 and epsilon counts in every dtype, as slots have 32 bits at least."""
-    arrays = on(library, started(library, [0.0]))
+    arrays, advance = on(library, started(library, [0.0])), library.compiled(advanced)
     for t in range(1, 12):
         gradient = library.asarray([float(t == 1)])
-        arrays = advanced(arrays, gradient, Hyperparameters().at(t))
+        arrays = advance(arrays, gradient, Hyperparameters().at(t))
     _, m, u = arrays
     assert library.read(u, library.wide)[0] == pytest.approx(0.999**10, rel=1e-6)
     assert library.read(m, library.wide)[0] == pytest.approx(0.1 * 0.9**10, rel=1e-6)
 
 
+@compiled_too
 def test_zero_gradients_move_nothing(library: Library) -> None:
     """Gradients that were 0 from the start leave the parameter as it is."""
     at = started(library, [1.5, -2])
-    found = advanced(on(library, at), library.asarray([0, 0]), STRONG.at(1))
+    advance = library.compiled(advanced)
+    found = advance(on(library, at), library.asarray([0, 0]), STRONG.at(1))
     assert_same(library, found, at)
 
 
+@compiled_too
 def test_epsilon_zero_means_zero(library: Library) -> None:
     """With epsilon 0 the first step is the learning rate, whatever the size of the gradient."""
     h = Hyperparameters(0.25, 0.5, 0.5, 0.0)
     at = started(library, [1.0, 1.0])
     # 2^-24 is a number in all dtypes, and less than the default epsilon.
-    p, _, _ = advanced(on(library, at), library.asarray([2.0**-24, -1]), h.at(1))
+    p, _, _ = library.compiled(advanced)(on(library, at), library.asarray([2.0**-24, -1]), h.at(1))
     np.testing.assert_array_equal(library.read(p), [0.75, 1.25])
 
 

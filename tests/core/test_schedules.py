@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from libraries import Library, compiled_too
 from reference_model import NumpyAdamax
 
-from adamax import init, schedules, update
+from adamax import State, init, schedules, update
 from adamax.schedules import (
     CosineDecay,
     CosineDecayRestarts,
@@ -311,15 +312,21 @@ def test_numpy_numbers_become_plain() -> None:
         assert all(type(number) is float for number in pieces.get_config()["values"])
 
 
-def test_optimizer_follows_a_schedule() -> None:
+@pytest.mark.feature("schedules")
+@compiled_too
+def test_optimizer_follows_a_schedule(library: Library) -> None:
     """Steps of the pure form under a schedule are those of the reference model at its rates."""
-    schedule = ExponentialDecay(0.1, 3, 0.5)
-    start = np.array([1.0, -2.0])
-    params, state, model = start, init(start), NumpyAdamax([start])
+    schedule, gradient = ExponentialDecay(0.1, 3, 0.5), np.array([0.5, -4.0])
+    params, model = library.asarray([1, -2]), NumpyAdamax([[1, -2]])
+
+    def step(params: Any, state: State, rate: Any) -> tuple[Any, State]:
+        return update(params, library.asarray(gradient), state, learning_rate=rate)
+
+    state, advance = init(params), library.compiled(step)
     for k in range(10):
-        params, state = update(params, 2 * params, state, learning_rate=schedule(state.step))
-        model.step([2 * model.x[0]], learning_rate=0.1 * 0.5 ** (k / 3))
-    np.testing.assert_allclose(params, model.x[0], rtol=1e-12)
+        params, state = advance(params, state, schedule(int(state.step)))
+        model.step([gradient], learning_rate=0.1 * 0.5 ** (k / 3))
+    library.assert_close(params, model.x[0], roundings=20)
 
 
 @dataclass(frozen=True)

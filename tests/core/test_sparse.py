@@ -8,13 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from libraries import Backend, Library
+from libraries import Backend, Library, compiled_too
 from reference_model import NumpyAdamax
 
 from adamax import IndexedSlices, rule
 from adamax.sparse import rows_of, set_rows, step_rows, sum_duplicates
 
 Array = Any
+
+pytestmark = pytest.mark.feature("sparse")
 
 HYPER = {"learning_rate": 0.05, "beta_1": 0.8, "beta_2": 0.95, "epsilon": 1e-3}
 # As the reference keeps its own: in float32, but for epsilon.
@@ -46,10 +48,13 @@ def read(library: Library, arrays: tuple[Array, ...]) -> list[Array]:
 
 
 def stepped(
-    arrays: tuple[Array, ...], gradient: IndexedSlices, c: rule.Coefficients
+    library: Library, arrays: tuple[Array, ...], gradient: IndexedSlices, c: rule.Coefficients
 ) -> tuple[Array, ...]:
-    p, m, u = arrays
-    return step_rows(p, gradient, m, u, c)
+    def step(arrays: tuple[Array, ...], gradient: IndexedSlices) -> tuple[Array, ...]:
+        p, m, u = arrays
+        return step_rows(p, gradient, m, u, c)
+
+    return tuple(library.compiled(step)(arrays, gradient))
 
 
 X = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0]])
@@ -63,7 +68,7 @@ def test_touched_rows_take_the_dense_step(library: Library, dtype: str) -> None:
     if (library.name, dtype) == ("jax.numpy", "int64"):
         pytest.skip("JAX has 32 bits where it is not told otherwise")
     given, values = table(library, X, M, U), [[1.0, 2.0], [-3.0, 0.5]]
-    found = read(library, stepped(given, slices(library, values, [3, 1], dtype), at(4)))
+    found = read(library, stepped(library, given, slices(library, values, [3, 1], dtype), at(4)))
     rows = table(library, X[[3, 1]], M[[3, 1]], U[[3, 1]])
     expected = read(library, rule.step(rows[0], library.asarray(values), *rows[1:], at(4)))
     for new, old, row in zip(found, read(library, given), expected, strict=True):
@@ -71,39 +76,43 @@ def test_touched_rows_take_the_dense_step(library: Library, dtype: str) -> None:
         np.testing.assert_array_equal(new[[0, 2]], old[[0, 2]])
 
 
+@compiled_too
 def test_other_rows_keep_every_bit(library: Library) -> None:
     """Infinity, NaN and the sign of 0 stay in rows that are not listed."""
     odd = np.array([[np.inf, -0.0], [np.nan, -np.inf], [1.0, 2.0]])
-    found = stepped(table(library, odd, odd, odd), slices(library, [[1, 1]], [2]), at(1))
+    found = stepped(library, table(library, odd, odd, odd), slices(library, [[1, 1]], [2]), at(1))
     for new in read(library, found):
         np.testing.assert_array_equal(new[:2], odd[:2])
         np.testing.assert_array_equal(np.signbit(new[:2]), np.signbit(odd[:2]))
 
 
+@compiled_too
 def test_duplicate_rows_are_summed_first(library: Library) -> None:
     """Rows listed twice take one step with the sum, and u sees the sum's absolute value."""
     zeros = table(library, np.zeros((4, 1)))
-    found = stepped(zeros, slices(library, [[1], [2], [4], [8]], [3, 0, 3, 0]), at(1))
+    found = stepped(library, zeros, slices(library, [[1], [2], [4], [8]], [3, 0, 3, 0]), at(1))
     _, m, u = read(library, found)
     np.testing.assert_array_equal(u[:, 0], [10, 0, 0, 5])
     np.testing.assert_allclose(m[:, 0], [2, 0, 0, 1], rtol=1e-6)
 
 
+@compiled_too
 def test_duplicates_may_cancel(library: Library) -> None:
     """Duplicates that sum to 0 are a gradient of 0: the row moves by its momentum alone."""
     given = table(library, X, M, U)
-    found = stepped(given, slices(library, [[3, -4], [-3, 4]], [2, 2]), at(2))
-    expected = stepped(given, slices(library, [[0, 0]], [2]), at(2))
+    found = stepped(library, given, slices(library, [[3, -4], [-3, 4]], [2, 2]), at(2))
+    expected = stepped(library, given, slices(library, [[0, 0]], [2]), at(2))
     for new, other in zip(read(library, found), read(library, expected), strict=True):
         np.testing.assert_array_equal(new, other)
 
 
+@compiled_too
 def test_neighbours_of_a_row_that_is_not_finite(library: Library) -> None:
     """NaN and infinity stay in their rows while duplicates are summed."""
     values = [[np.nan], [1], [np.inf], [1], [2], [np.inf]]
     gradient = slices(library, values, [1, 0, 2, 0, 3, 2])
     with np.errstate(invalid="ignore"):
-        _, m, u = read(library, stepped(table(library, np.zeros((4, 1))), gradient, at(1)))
+        _, m, u = read(library, stepped(library, table(library, np.zeros((4, 1))), gradient, at(1)))
     np.testing.assert_array_equal(u[:, 0], [2, np.nan, np.inf, 2])
     np.testing.assert_array_equal(np.isfinite(m[:, 0]), [True, False, False, True])
 
@@ -113,37 +122,42 @@ def test_no_rows(library: Library) -> None:
     for x in (X, np.zeros((0, 2))):
         given = table(library, x)
         empty = slices(library, np.zeros((0, 2)), np.zeros(0))
-        found = stepped(given, empty, at(1))
+        found = stepped(library, given, empty, at(1))
         for new, old in zip(read(library, found), read(library, given), strict=True):
             np.testing.assert_array_equal(new, old)
         indices, *rows = rows_of(given[0], empty, *given[1:], at(1))
         assert [array.shape for array in (indices, *rows)] == [(0,), (0, 2), (0, 2), (0, 2)]
 
 
+@compiled_too
 def test_one_column_serves_all(library: Library) -> None:
     """A row of values that is one column wide is that of every column."""
     given = table(library, X, M, U)
-    found = stepped(given, slices(library, [[2], [-1], [3]], [0, 3, 0]), at(1))
-    expected = stepped(given, slices(library, [[2, 2], [-1, -1], [3, 3]], [0, 3, 0]), at(1))
+    found = stepped(library, given, slices(library, [[2], [-1], [3]], [0, 3, 0]), at(1))
+    expected = stepped(
+        library, given, slices(library, [[2, 2], [-1, -1], [3, 3]], [0, 3, 0]), at(1)
+    )
     for new, other in zip(read(library, found), read(library, expected), strict=True):
         np.testing.assert_array_equal(new, other)
 
 
+@compiled_too
 def test_rows_outside_the_table_are_left_out(library: Library) -> None:
     """What no check on the host could see does no harm: rows that are not there change nothing."""
     given = table(library, X, M, U)
     outside = slices(library, [[1, 1]] * 5, [-1, 4, 1, -9, 100])
-    found = stepped(given, outside, at(3))
-    expected = stepped(given, slices(library, [[1, 1]], [1]), at(3))
+    found = stepped(library, given, outside, at(3))
+    expected = stepped(library, given, slices(library, [[1, 1]], [1]), at(3))
     for new, other in zip(read(library, found), read(library, expected), strict=True):
         np.testing.assert_array_equal(new, other)
 
 
+@compiled_too
 def test_inputs_are_left_as_they_are(library: Library) -> None:
     """A step of rows writes to none of its arrays."""
     given = table(library, X, M, U)
     gradient = slices(library, [[1, 1], [2, 2]], [2, 2])
-    stepped(given, gradient, at(1))
+    stepped(library, given, gradient, at(1))
     for array, numbers in zip(read(library, given), (X, M, U), strict=True):
         np.testing.assert_array_equal(array, numbers)
     np.testing.assert_array_equal(library.read(gradient.values), [[1, 1], [2, 2]])
@@ -156,7 +170,7 @@ def test_equal_indices_carry_equal_rows(library: Library) -> None:
     gradient = slices(library, [[1, 2], [3, 4], [5, 6], [7, 8]], [3, 0, 3, 1])
     indices, *rows = rows_of(given[0], gradient, *given[1:], at(1))
     np.testing.assert_array_equal(library.read(indices, "int32"), [0, 1, 3, 3])
-    whole = read(library, stepped(given, gradient, at(1)))
+    whole = read(library, stepped(library, given, gradient, at(1)))
     for row, new in zip(read(library, tuple(rows)), whole, strict=True):
         np.testing.assert_array_equal(row, new[[0, 1, 3, 3]])
 
@@ -182,7 +196,7 @@ def test_numbers_of_the_reference(start: Any, gradient: Any, expected: Any) -> N
     arrays = table(library, start)
     for t in (1, 2, 3):
         c = rule.coefficients(t, **ROUNDED)
-        arrays = stepped(arrays, slices(library, *gradient), c)
+        arrays = stepped(library, arrays, slices(library, *gradient), c)
     np.testing.assert_allclose(arrays[0], expected, rtol=1e-15, atol=0)
 
 
@@ -192,7 +206,7 @@ def test_small_updates_of_float16_are_lost_as_in_the_reference() -> None:
     arrays = table(library, [4, 5, 6])
     for t in (1, 2, 3):
         c = rule.coefficients(t, **ROUNDED)
-        arrays = stepped(arrays, slices(library, [0.01, 0.01], [2, 1]), c)
+        arrays = stepped(library, arrays, slices(library, [0.01, 0.01], [2, 1]), c)
     np.testing.assert_array_equal(arrays[0], [4, 5, 6])
     assert arrays[1][1] > 0
 
@@ -225,7 +239,7 @@ def test_any_rows_follow_the_reference_model(
     for t, (values, indices) in enumerate(gradients, start=1):
         model.step([(values, indices)])
         gradient = slices(library, values, indices, indices.dtype.name)
-        arrays = stepped(arrays, gradient, at(t))
+        arrays = stepped(library, arrays, gradient, at(t))
     for array, numbers in zip(read(library, arrays), (model.x, model.m, model.v), strict=True):
         np.testing.assert_allclose(array, numbers[0], rtol=1e-9, atol=1e-9)
 

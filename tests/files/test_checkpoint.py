@@ -29,6 +29,8 @@ from adamax_adapters.files import contents, state
 from adamax_adapters.files.contents import write
 from adamax_adapters.files.state import LoadReport, snapshot
 
+pytestmark = pytest.mark.feature("checkpoint")
+
 NOTHING = LoadReport([], [], {})
 
 

@@ -39,6 +39,7 @@ def test_another_process_goes_on_exactly(tmp_path: Path) -> None:
     assert (tmp_path / "half").read_bytes() != (tmp_path / "through").read_bytes()
 
 
+@pytest.mark.feature("checkpoint", "schedules")
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
 def test_every_library_goes_on_exactly(library: Library, sparse: bool, tmp_path: Path) -> None:
     """6 steps, and 3 saved and loaded and 3 more, in every dtype and on every device."""

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import stand_in
 from agreement import assert_close, central_differences, whole
+from libraries import Backend
 from losses import BEYOND_AUTOGRAD, CASES
 
 from adamax import Adamax, IndexedSlices, Variable, check_gradients
@@ -86,6 +87,8 @@ def test_engines_agree(name: str) -> None:
 
 @needs_jax
 @needs_torch
+@pytest.mark.feature("gradients", backend=Backend.JAX)
+@pytest.mark.feature("gradients", backend=Backend.TORCH_32)
 @pytest.mark.parametrize("name", CASES)
 def test_engines_of_jax_and_torch_agree(name: str, jax: Any) -> None:
     """So are those of JAX and torch, pairwise with all others, and of the tape on their arrays."""

@@ -14,6 +14,8 @@ from adamax import Adamax, Variable
 
 Array = Any
 
+pytestmark = pytest.mark.feature("checkpoint")
+
 
 def pickled(x: Any) -> Any:
     return pickle.loads(pickle.dumps(x))

@@ -16,6 +16,8 @@ from adamax import Adamax, IndexedSlices, Variable
 
 Array = Any
 
+pytestmark = pytest.mark.feature("checkpoint")
+
 
 def step(optimizer: Adamax, *variables: Any) -> None:
     optimizer.apply_gradients([(np.full(x.shape, 0.3), x) for x in variables])

@@ -34,7 +34,8 @@ def of_item(xp: Any, g: Any, y: Any, x: Any, key: Any) -> Any:
         g = xp.reshape(g, whole[bare].shape)
         if is_jax_array(whole):
             return whole.at[bare].set(g)
-        whole[bare] = g
+        if 0 not in g.shape:  # dask refuses to assign nothing
+            whole[bare] = g
         return whole
     full = [i for i, k in enumerate(keys) if isinstance(k, slice) and k == slice(None)]
     if len(arrays) == 1 and len(full) == len(keys) - 1:
