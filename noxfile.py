@@ -1,6 +1,7 @@
 """What is checked: `nox` runs the tests; other sessions check the rest, as `nox -l` lists."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -36,20 +37,20 @@ def group(name: str) -> list[str]:
     return list(nox.project.dependency_groups(PROJECT, name))
 
 
-def covered(session: nox.Session, *options: str) -> None:
+def covered(session: nox.Session, *, run: Sequence[str] = (), report: Sequence[str] = ()) -> None:
     """Run pytest; without arguments, fail where too little is covered."""
     if session.posargs:
         session.run("pytest", *session.posargs)
         return
-    session.run("pytest", "--cov", "--cov-report=", "--cov-fail-under=0")
-    session.run("coverage", "report", *options)
+    session.run("pytest", "--cov", "--cov-report=", "--cov-fail-under=0", *run)
+    session.run("coverage", "report", *report)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests and the docstrings' examples; without arguments, measure what they cover."""
     session.install("-e", ".", *group("tests"))
-    covered(session, "--omit", OPTIONAL)
+    covered(session, report=["--omit", OPTIONAL])
 
 
 @nox.session(python=["3.12", "3.13"])
@@ -61,9 +62,9 @@ def pythons(session: nox.Session) -> None:
 
 @nox.session
 def backends(session: nox.Session) -> None:
-    """Run the tests with the optional libraries, which those of every library then take in."""
+    """Run the tests with the optional libraries too, and write down what passes on which."""
     session.install("-e", ".", *group("tests"), *group("backends"))
-    covered(session)
+    covered(session, run=["--matrix=docs/portability.md"])
 
 
 @nox.session

@@ -8,7 +8,7 @@ failure of the run.
 
 import platform
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,47 +48,27 @@ BACKENDS = {
 }
 """Rows, and what they are."""
 
-NO_JIT = "the library compiles no functions"
-ONE_PLACE = "arrays of the library are in one place"
-KERNELS_ONLY = "calls CuPy's own functions, which need a GPU"
+PLAIN = (Backend.NUMPY, Backend.STRICT_2024, Backend.STRICT_2025, Backend.STAND_IN, Backend.CUPY)
+KERNELS = ("dense", "sparse", "schedules")
 ABSENT: dict[tuple[Backend, str], str] = {
-    **{
-        (backend, "jit"): NO_JIT
-        for backend in (
-            Backend.NUMPY,
-            Backend.STRICT_2024,
-            Backend.STRICT_2025,
-            Backend.STAND_IN,
-            Backend.DASK,
-            Backend.CUPY,
-        )
-    },
-    **{
-        (backend, "sharded"): ONE_PLACE
-        for backend in (
-            Backend.NUMPY,
-            Backend.STRICT_2024,
-            Backend.STRICT_2025,
-            Backend.STAND_IN,
-            Backend.CUPY,
-        )
-    },
-    **{
-        (Backend.CUPY_ON_HOST, feature): KERNELS_ONLY
-        for feature in FEATURES
-        if feature not in ("dense", "sparse")
-    },
-    (Backend.JAX, "jit"): "see the row below",
-    (Backend.JAX_JIT, "checkpoint"): "files are not written from compiled functions",
+    **dict.fromkeys([(x, "sharded") for x in PLAIN], "an array of the library is one piece"),
+    **dict.fromkeys(
+        [(x, "jit") for x in (*PLAIN, Backend.DASK)], "the library compiles no functions"
+    ),
+    **dict.fromkeys(
+        [(Backend.CUPY_ON_HOST, x) for x in FEATURES if x not in KERNELS],
+        "calls CuPy's own functions, which need a GPU",
+    ),
+    (Backend.JAX, "jit"): "compiled functions are in the row below",
+    (Backend.JAX_JIT, "checkpoint"): "a compiled function writes no files",
 }
 """What a backend does not have, and why: no test could run there."""
 
 PAGE = """\
 # Portability
 
-The same code runs on every array library. This table is written by the tests themselves, from a run
-on a machine with no GPU but for the last row: a cell is the number of tests that passed there, and
-a cell without a test, or with one that fails, fails the run.
+The same code runs on every array library. This page is written by the tests as they run: a cell
+holds the number of those that passed, and a cell that no test has reached fails the run.
 
 {table}
 
@@ -122,8 +102,7 @@ python -m pytest --matrix=docs/portability.md
 The run above had {versions}.
 """
 
-LIBRARIES = ("numpy", "array-api-strict", "array-api-compat", "torch", "jax", "dask", "numba")
-PACKAGES = (*LIBRARIES, "cupy-cuda13x")
+PACKAGES = "numpy array-api-compat array-api-strict torch jax dask cupy-cuda13x numba".split()
 
 
 class Cell:
@@ -189,7 +168,7 @@ class Matrix:
         """Return what a cell shows; `notes` holds the reasons, with their numbers."""
         cell, absent = self.cells[place], ABSENT.get(place)
         if missing := place.backend.missing:
-            return f"not run: {missing}"
+            return noted("not run", [missing], notes)
         if cell.outcomes["failed"]:
             self.faults.append(f"{place.backend}, {place.feature}: {cell.outcomes['failed']} fail")
             return "FAIL"
@@ -201,8 +180,7 @@ class Matrix:
         if not reasons:
             self.faults.append(f"{place.backend}, {place.feature}: no test has run")
             return "MISSING"
-        numbers = [notes.setdefault(reason, len(notes) + 1) for reason in reasons]
-        return " ".join(["n/a", *(f"[^{number}]" for number in numbers)])
+        return noted("n/a", reasons, notes)
 
 
 def places(item: pytest.Item) -> Iterator[Place]:
@@ -214,6 +192,12 @@ def places(item: pytest.Item) -> Iterator[Place]:
         backends = [mark.kwargs["backend"]] if "backend" in mark.kwargs else own
         found |= {Place(backend, feature) for backend in backends for feature in mark.args}
     yield from found
+
+
+def noted(text: str, reasons: Iterable[str], notes: dict[str, int]) -> str:
+    """Return `text` with the numbers of its reasons, which `notes` holds from then on."""
+    numbers = [notes.setdefault(reason, len(notes) + 1) for reason in reasons]
+    return " ".join([text, *(f"[^{number}]" for number in numbers)])
 
 
 def table(head: list[str], body: list[list[str]]) -> str:

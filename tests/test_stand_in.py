@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from agreement import assert_close, whole
 from array_api_compat import array_namespace
+from libraries import Backend
 from losses import CASES
 from stand_in import DEVICE, StandInArray, namespace, synchronisations
 
@@ -74,6 +75,7 @@ def test_stand_in_is_an_array_library() -> None:
     np.testing.assert_array_equal(x.get(), [2.0, 3.0])
 
 
+@pytest.mark.feature("gradients", backend=Backend.STAND_IN)
 @pytest.mark.parametrize("name", CASES)
 def test_tape_never_waits(name: str) -> None:
     """Value and gradients of every loss are those of NumPy, without one look at the device."""

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from host_cuda import needs_gxx
+from libraries import Backend
 
 from adamax import Adamax, Variable, schedules
 from adamax.rule import coefficients, step
@@ -17,7 +18,7 @@ from adamax_adapters.backends.cuda_graph import captured
 
 __all__ = ["host"]  # a fixture
 
-pytestmark = needs_gxx
+pytestmark = [needs_gxx, pytest.mark.feature("schedules", backend=Backend.CUPY_ON_HOST)]
 
 
 def numpy_steps(p: Any, gradients: list[Any], rates: list[float]) -> tuple[Any, Any, Any]:

@@ -9,6 +9,7 @@ import pytest
 from host_cuda import needs_gxx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from libraries import Backend
 
 from adamax import Adamax
 from adamax.rule import Coefficients, coefficients, step
@@ -25,7 +26,7 @@ from adamax_adapters.backends import standard
 
 __all__ = ["host"]  # a fixture
 
-pytestmark = needs_gxx
+pytestmark = [needs_gxx, pytest.mark.feature("dense", backend=Backend.CUPY_ON_HOST)]
 
 C = coefficients(2, learning_rate=0.1, beta_1=0.9, beta_2=0.99, epsilon=1e-7)
 COMPUTE = {"float16": "float32", "float32": "float32", "float64": "float64"}
@@ -187,6 +188,7 @@ def test_strided_variables_take_the_plain_rule(host: Host, monkeypatch: pytest.M
     assert len(host.launches) == 1
 
 
+@pytest.mark.feature("sparse", backend=Backend.CUPY_ON_HOST)
 @pytest.mark.parametrize("shape", [(5,), (5, 3), (5, 2, 300)])
 def test_one_launch_advances_the_listed_rows(host: Host, shape: tuple[int, ...]) -> None:
     """Some rows twice, some outside the table: one launch, and the others stay."""
