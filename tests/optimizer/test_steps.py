@@ -129,10 +129,12 @@ def test_infinite_gradients(library: Library) -> None:
     """An infinity makes m and v infinite and the variable NaN, and only its own element."""
     x, optimizer = Variable(library.asarray([0, 0, 0])), Adamax()
     optimizer.apply_gradients([(library.asarray([np.inf, -np.inf, 1]), x)])
-    m, v = (library.read(optimizer.get_slot(x, name).value, library.wide) for name in "mv")
+    with np.errstate(invalid="ignore"):  # lazy arrays compute now
+        m, v = (library.read(optimizer.get_slot(x, name).value, library.wide) for name in "mv")
+        found = library.read(x.value)
     np.testing.assert_array_equal(m[:2], [np.inf, -np.inf])
     np.testing.assert_array_equal(v, [np.inf, np.inf, 1])
-    np.testing.assert_array_equal(np.isnan(library.read(x.value)), [True, True, False])
+    np.testing.assert_array_equal(np.isnan(found), [True, True, False])
 
 
 # 16 bits
