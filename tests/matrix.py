@@ -53,7 +53,7 @@ KERNELS = ("dense", "sparse", "schedules")
 ABSENT: dict[tuple[Backend, str], str] = {
     **dict.fromkeys([(x, "sharded") for x in PLAIN], "an array of the library is one piece"),
     **dict.fromkeys(
-        [(x, "jit") for x in (*PLAIN, Backend.DASK)], "the library compiles no functions"
+        [(x, "jit") for x in (*PLAIN, Backend.DASK)], "the library has no compiler for `update`"
     ),
     **dict.fromkeys(
         [(Backend.CUPY_ON_HOST, x) for x in FEATURES if x not in KERNELS],

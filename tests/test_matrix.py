@@ -30,7 +30,10 @@ def test_page_of_the_documentation_is_whole(request: pytest.FixtureRequest) -> N
     """It has every backend and feature, and no cell that fails or that no test has reached."""
     if request.config.getoption("--matrix"):
         pytest.skip("the page is being written")
-    head, _, *body = (line for line in PAGE.read_text().splitlines() if line.startswith("|"))
+    page = PAGE.read_text(encoding="utf-8")
+    for what in (*BACKENDS.values(), *FEATURES.values(), *ABSENT.values()):
+        assert what in page
+    head, _, *body = (line for line in page.splitlines() if line.startswith("|"))
     assert head.strip("| ").split(" | ") == [*FEATURES]
     assert [line.split("`")[1] for line in body] == [*map(str, Backend)]
     for name, cells in rows("\n".join(body)).items():
