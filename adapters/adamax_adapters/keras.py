@@ -167,7 +167,8 @@ class Adamax:
                 epsilon=self.epsilon,
             )
             advance(targets, gradients, c, self.backend)
-            return self.iterations.assign(t)
+            self.iterations.value[...] = t
+            return self.iterations
 
     def minimize(
         self,

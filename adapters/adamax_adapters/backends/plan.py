@@ -46,7 +46,9 @@ def advance(
         raises; it alone knows what it has changed.
     """
     targets[0][0].refuse_in_loss()
-    sparse = tuple([i for i, grad in enumerate(gradients) if type(grad) is IndexedSlices])
+    sparse: tuple[int, ...] = ()
+    if IndexedSlices in map(type, gradients):
+        sparse = tuple(i for i, grad in enumerate(gradients) if type(grad) is IndexedSlices)
     constrained = [variable.constraint for variable in targets.variables].count(None) < len(targets)
     key = (wanted, sparse, constrained)
     if key not in targets.prepared:

@@ -118,7 +118,7 @@ def _pairs(grads_and_vars: Iterable[Any]) -> list[tuple[Any, Any]]:
 
 
 def _known_to_fit(gradients: Sequence[Any], targets: Targets, slots: Slots) -> bool:
-    """Say, after a quick look at arrays of NumPy, that gradients are ready as they are.
+    """Say, after a quick look, that gradients are ready as they are.
 
     It may also be the case where this is False.
     """
@@ -126,7 +126,13 @@ def _known_to_fit(gradients: Sequence[Any], targets: Targets, slots: Slots) -> b
         values = [variable._value for variable in targets.variables]
         targets.prepared["looks"] = [*map(_look, values)], {*map(owner_of, values)} | slots.owners
     looks, owners = targets.prepared["looks"]
-    return None not in looks and False not in [
+    if None in looks:
+        return all(
+            validation.fits(grad, variable._value)
+            and (is_immutable(grad) or owner_of(grad) not in owners)
+            for grad, variable in zip(gradients, targets.variables, strict=True)
+        )
+    return False not in [
         type(grad) is np.ndarray
         and grad.shape == shape
         and grad.dtype == dtype
@@ -137,7 +143,7 @@ def _known_to_fit(gradients: Sequence[Any], targets: Targets, slots: Slots) -> b
 
 
 def _look(value: Array) -> tuple[Any, ...] | None:
-    """Return what to look for in the gradient of a plain NumPy array; None for other arrays."""
+    """Return what an even quicker look asks of a plain NumPy array; None for other arrays."""
     plain = type(value) is np.ndarray and computes_in_itself(value.dtype)
     return (value.shape, value.dtype, value) if plain else None
 
