@@ -104,12 +104,19 @@ def tables() -> Results:
 
 
 def sizes() -> Results:
-    """Time one array of several sizes, in nanoseconds a parameter."""
-    taken = take_turns({f"{n:,}": step([(n,)], np, "numba") for n in SIZES}, rounds=21, calls=3)
-    return {
-        name: Taken(*(1e6 * time / n for time in times))
-        for n, (name, times) in zip(SIZES, taken.items(), strict=True)
-    }
+    """Time one array of several sizes, in nanoseconds a parameter.
+
+    At its turn each size advances as many parameters, the largest by one step: what the array
+    before has left in the caches would otherwise weigh on the smallest.
+    """
+    most = max(SIZES)
+
+    def turn(size: int) -> Callable[[], object]:
+        take = step([(size,)], np, "numba")
+        return lambda: [take() for _ in range(most // size)]
+
+    taken = take_turns({f"{n:,}": turn(n) for n in SIZES}, rounds=21)
+    return {name: Taken(*(1e6 * time / most for time in times)) for name, times in taken.items()}
 
 
 PARTS: Sequence[tuple[str, str, str, Callable[[], Results]]] = [
