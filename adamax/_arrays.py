@@ -1,4 +1,4 @@
-"""The one file that knows array-api-compat: what an array is, and where it lives.
+"""The one file that knows array-api-compat: what an array is, and how to get at it.
 
 Everything else in the project asks here for a namespace, a device or a host copy, so that the
 compatibility library could be replaced by editing this file alone.
@@ -18,25 +18,18 @@ __all__ = [
     "compute_dtype",
     "computes_in_itself",
     "device_of",
-    "devices_of",
     "dtype_name",
-    "elsewhere",
-    "home_of",
     "in_dtype",
     "indices_readable",
     "is_array",
     "is_cupy_array",
+    "is_dask_array",
     "is_immutable",
     "is_jax_array",
     "is_numpy_array",
-    "is_spread",
     "is_torch_array",
     "is_writeable",
-    "laid_out_as",
-    "layout_of",
     "library_name",
-    "memory_of",
-    "owner_of",
     "read_only",
     "rows_assignable",
     "to_numpy",
@@ -53,6 +46,7 @@ array_namespace = compat.array_namespace
 device_of = compat.device
 is_array = compat.is_array_api_obj
 is_cupy_array = compat.is_cupy_array
+is_dask_array = compat.is_dask_array
 is_jax_array = compat.is_jax_array
 is_numpy_array = compat.is_numpy_array
 is_torch_array = compat.is_torch_array
@@ -108,19 +102,7 @@ def library_name(x: Any) -> str:
 def is_immutable(x: Array) -> bool:
     """Say whether an update of `x` is a new array, as in JAX and dask."""
     # is_lazy_array would ask a library that it does not know for bool(x), which waits for a device.
-    return compat.is_jax_array(x) or compat.is_dask_array(x)
-
-
-def is_spread(x: Array) -> bool:
-    """Say whether the elements of `x` are in shards or chunks, as those of arrays made like it."""
-    return is_immutable(x) or _held(x) is not x
-
-
-def _held(x: Array) -> Array:
-    """Return the tensor that holds what is here of a tensor that wraps another; else `x`."""
-    while (flatten := getattr(x, "__tensor_flatten__", None)) is not None:
-        x = getattr(x, flatten()[0][0])
-    return x
+    return is_jax_array(x) or is_dask_array(x)
 
 
 def indices_readable(x: Array) -> bool:
@@ -147,83 +129,6 @@ def read_only(x: Array) -> Array:
 def without_graph(x: Array) -> Array:
     """Return `x` cut off from the graph that torch records; the same memory."""
     return x.detach() if compat.is_torch_array(x) else x
-
-
-def devices_of(x: Array) -> Any:
-    """Return the set of devices that a JAX array is on; None under a trace, where nobody knows."""
-    return getattr(getattr(x, "sharding", None), "device_set", None)
-
-
-def elsewhere(x: Array, array: Array) -> bool:
-    """Say whether `x` is on another device than `array`, so that they cannot meet.
-
-    A sharded array meets every array on the same devices, and JAX moves what nobody has placed.
-    """
-    if not compat.is_jax_array(x):
-        return bool(device_of(x) != device_of(array))
-    places = devices_of(x), devices_of(array)
-    apart = None not in places and places[0] != places[1]
-    return bool(apart and x.committed and array.committed)
-
-
-def layout_of(x: Array) -> Any:
-    """Return what is equal, after a quick look, for arrays in one place and laid out alike."""
-    sharding = getattr(x, "sharding", None)
-    return sharding or (getattr(x, "device", None), getattr(x, "chunks", None))
-
-
-def laid_out_as(x: Array, array: Array) -> Array:
-    """Return `x`, which can meet `array`, placed, sharded or in chunks as that is.
-
-    Arrays of different shapes have no layout in common, and stay as they are.
-    """
-    if tuple(x.shape) != tuple(array.shape):
-        return x
-    if compat.is_dask_array(x):
-        return x.rechunk(array.chunks)
-    if None in (devices_of(x), devices_of(array)) or not array.committed:
-        return x
-    same = x.sharding.is_equivalent_to(array.sharding, x.ndim)
-    return x if same else x.to_device(array.sharding)
-
-
-def home_of(array: Array) -> Any:
-    """Return the device for new arrays that go with `array`; None where that is sharded.
-
-    A sharding is for one shape, and `laid_out_as` gives it to arrays of that shape.
-    """
-    return None if len(devices_of(array) or ()) > 1 else device_of(array)
-
-
-def memory_of(x: Array) -> tuple[Any, ...]:
-    """Return a key that is the same for every array object that names the same elements.
-
-    It is only good while one of them is alive: afterwards the memory may be another array's.
-    """
-    if compat.is_numpy_array(x):
-        place, strides = ("numpy", x.__array_interface__["data"][0]), x.strides
-    elif compat.is_cupy_array(x):
-        place, strides = ("cupy", x.data.ptr), x.strides
-    elif compat.is_torch_array(x):
-        place, strides = (x.device, _held(x).data_ptr() or owner_of(x)), x.stride()
-    else:
-        return (id(x),)
-    # The stride of an axis of length 1 is never taken, and views do not agree on it.
-    steps = tuple(step for step, length in zip(strides, x.shape, strict=True) if length > 1)
-    return (*place, x.dtype, tuple(x.shape), steps)
-
-
-def owner_of(x: Array) -> int:
-    """Return a number that is the same for arrays of which one is a view of the other's memory.
-
-    It is only good while they are alive, and for libraries whose arrays can be written to.
-    """
-    while (base := getattr(x, "base", None)) is not None:
-        x = base
-    if not compat.is_torch_array(x):
-        return id(x)
-    storage = _held(x).untyped_storage()  # which all views of a tensor have in common
-    return int(storage.data_ptr() or id(storage))
 
 
 def as_numpy(x: Array) -> Any:

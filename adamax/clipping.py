@@ -7,15 +7,8 @@ duplicate rows are summed. NaN stays NaN, and nothing waits for a device.
 from collections.abc import Sequence
 
 from adamax import validation
-from adamax._arrays import (
-    Array,
-    Namespace,
-    array_namespace,
-    compute_dtype,
-    device_of,
-    elsewhere,
-    in_dtype,
-)
+from adamax._arrays import Array, Namespace, array_namespace, compute_dtype, device_of, in_dtype
+from adamax.layout import elsewhere
 from adamax.sparse import Gradient, IndexedSlices
 
 __all__ = ["clip_all", "clip_by_global_norm", "clip_by_norm", "clip_by_value"]

@@ -16,18 +16,15 @@ from adamax._arrays import (
     computes_in_itself,
     device_of,
     dtype_name,
-    elsewhere,
-    home_of,
     in_dtype,
     indices_readable,
     is_array,
     is_immutable,
     is_numpy_array,
     is_writeable,
-    laid_out_as,
-    layout_of,
     library_name,
 )
+from adamax.layout import elsewhere, home_of, laid_out_as, layout_of
 from adamax.sparse import Gradient, IndexedSlices
 
 __all__ = [

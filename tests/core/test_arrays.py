@@ -15,10 +15,10 @@ from adamax._arrays import (
     in_dtype,
     indices_readable,
     library_name,
-    memory_of,
     rows_assignable,
     to_numpy,
 )
+from adamax.layout import memory_of
 
 
 def test_names_of_dtypes(library: Library) -> None:

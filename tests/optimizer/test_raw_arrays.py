@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from snapshots import snapshot
 
 from adamax import Adamax, IndexedSlices, Variable
-from adamax._arrays import memory_of
+from adamax.layout import memory_of
 
 Array = Any
 

@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from adamax._arrays import Array, devices_of
+from adamax._arrays import Array
+from adamax.layout import devices_of
 from adamax.rule import Coefficients
 from adamax.sparse import IndexedSlices, set_rows, sum_duplicates
 from adamax.variable import Variable

@@ -7,14 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from adamax._arrays import (
-    array_namespace,
-    dtype_name,
-    home_of,
-    is_immutable,
-    is_writeable,
-    to_numpy,
-)
+from adamax._arrays import array_namespace, dtype_name, is_immutable, is_writeable, to_numpy
+from adamax.layout import home_of
 from adamax.variable import Variable
 from adamax_adapters.config import serialize
 from adamax_adapters.files.contents import Contents, Description

@@ -8,15 +8,8 @@ from typing import Any
 import numpy as np
 
 from adamax import nesting, validation
-from adamax._arrays import (
-    array_namespace,
-    device_of,
-    home_of,
-    in_dtype,
-    is_array,
-    library_name,
-    to_numpy,
-)
+from adamax._arrays import array_namespace, device_of, in_dtype, is_array, library_name, to_numpy
+from adamax.layout import home_of
 from adamax.sparse import IndexedSlices
 from adamax.variable import Variable
 from adamax_adapters.gradients import Engine, gradient_pairs

@@ -3,7 +3,8 @@
 import math
 from typing import Any
 
-from adamax._arrays import dtype_name, home_of, in_dtype, is_array, is_jax_array
+from adamax._arrays import dtype_name, in_dtype, is_array, is_jax_array
+from adamax.layout import home_of
 from adamax.sparse import IndexedSlices, set_rows, sum_duplicates
 
 __all__ = ["added", "dense", "of_item", "of_take", "of_take_along_axis"]

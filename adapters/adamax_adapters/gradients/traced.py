@@ -12,9 +12,9 @@ from adamax._arrays import (
     as_numpy,
     device_of,
     dtype_name,
-    home_of,
     is_torch_array,
 )
+from adamax.layout import home_of
 from adamax.variable import Variable
 from adamax_adapters.gradients.derivatives import CONSTANT, NUMPY_NAMES, RULES, SEQUENCE_RULES
 

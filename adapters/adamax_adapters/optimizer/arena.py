@@ -4,7 +4,8 @@ from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from math import prod
 
-from adamax._arrays import Array, array_namespace, compute_dtype, dtype_name, is_spread
+from adamax._arrays import Array, array_namespace, compute_dtype, dtype_name
+from adamax.layout import is_spread
 from adamax.variable import Variable
 
 __all__ = ["move_together", "zeros_together"]

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from adamax._arrays import Array, array_namespace, home_of, is_array, laid_out_as, to_numpy
+from adamax._arrays import Array, array_namespace, is_array, to_numpy
+from adamax.layout import home_of, laid_out_as
 from adamax.variable import Variable
 
 __all__ = ["initial_value"]

@@ -13,10 +13,10 @@ from adamax._arrays import (
     computes_in_itself,
     is_immutable,
     is_writeable,
-    owner_of,
     without_graph,
 )
 from adamax.clipping import clip_all
+from adamax.layout import owner_of
 from adamax.sparse import Gradient, IndexedSlices
 from adamax.variable import Variable
 from adamax_adapters.optimizer.slots import Slots, Targets

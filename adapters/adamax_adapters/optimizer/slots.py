@@ -22,9 +22,8 @@ from adamax._arrays import (
     is_immutable,
     is_writeable,
     library_name,
-    memory_of,
-    owner_of,
 )
+from adamax.layout import memory_of, owner_of
 from adamax.variable import Variable
 from adamax_adapters.optimizer.arena import move_together, zeros_together
 from adamax_adapters.optimizer.initializers import initial_value

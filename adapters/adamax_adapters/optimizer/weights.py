@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from adamax._arrays import Array, array_namespace, dtype_name, home_of, is_array, to_numpy
+from adamax._arrays import Array, array_namespace, dtype_name, is_array, to_numpy
+from adamax.layout import home_of
 from adamax.variable import Variable
 from adamax_adapters.optimizer.initializers import initial_value
 
