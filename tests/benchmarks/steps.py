@@ -128,6 +128,12 @@ PARTS: Sequence[tuple[str, str, str, Callable[[], Results]]] = [
 ]
 
 
+NOTE = """
+A million parameters, with gradients and slots, fit into the last cache of most processors, and are
+not bound by the memory; more are.
+"""
+
+
 def table(title: str, unit: str, ours: str, results: Results) -> str:
     """Return the section of one part."""
     lines = [
@@ -194,7 +200,7 @@ has written this page on:
 ![The medians as bars](images/benchmarks.png)
 
 """
-    page += "\n\n".join(table(*part) for part in measured) + "\n"
+    page += "\n\n".join(table(*part) for part in measured) + "\n" + NOTE
     print(page)
     (DOCS / "benchmarks.md").write_text(page)
     chart([(title, unit, results) for title, unit, _, results in measured[:3]])
