@@ -96,6 +96,17 @@ def test_pages_have_code() -> None:
     assert len(BLOCKS) == fences
 
 
+def test_the_run_on_the_device_is_the_same_on_the_host(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The training on the page of CuPy asks nothing of CuPy that NumPy does not have."""
+    monkeypatch.chdir(tmp_path)
+    (run_on_device,) = (x for x in BLOCKS if x.page.name == "cupy.md" and "minimize" in x.code)
+    code = run_on_device.code.replace("import cupy as cp", "import numpy as cp")
+    assert code != run_on_device.code
+    assert run(code, {}) == run_on_device.printed
+
+
 @pytest.mark.parametrize("library", ["cupy", "jax.numpy", "torch"])
 @pytest.mark.parametrize(("page", "name"), [(README, "np"), (START, "xp")], ids=["README", "start"])
 def test_first_example_is_the_same_elsewhere(page: Path, name: str, library: str) -> None:
