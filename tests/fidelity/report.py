@@ -71,7 +71,7 @@ dtype before. Ours are `Adamax` on NumPy and `update` under `jax.jit`, as are op
 `nox -s fidelity` has written this page, with Python {platform.python_version()},
 {versions};
 the last digits depend on the processor. The session fails where an error of ours is over 1 ulp
-above the smallest in its row, and where ours has a NaN or a frozen $u$.
+above the smallest of the others, and where ours has a NaN or a frozen $u$.
 
 The parameter has {SIZE} elements, the learning rate is {LEARNING_RATE}. Gradients are a seeded
 stream of normally distributed numbers, but for what the name of a row says. One ulp is the distance
