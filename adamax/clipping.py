@@ -4,14 +4,20 @@ Each function takes arrays or `IndexedSlices`, whose values are clipped as they 
 duplicate rows are summed. NaN stays NaN, and nothing waits for a device.
 """
 
-from collections.abc import Sequence
+import math
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any
 
 from adamax import validation
 from adamax._arrays import Array, Namespace, array_namespace, compute_dtype, device_of, in_dtype
-from adamax.layout import elsewhere
+from adamax.layout import elsewhere, is_spread
 from adamax.sparse import Gradient, IndexedSlices
 
 __all__ = ["clip_all", "clip_by_global_norm", "clip_by_norm", "clip_by_value"]
+
+SMALL = 1 << 16
+"""Elements of a gradient up to which calling functions costs more than copying it."""
 
 
 def clip_all(
@@ -26,11 +32,20 @@ def clip_all(
     """
     if norm is not None:
         grads = [clip_by_norm(grad, norm) for grad in grads]
+    if value is None and global_norm is None:
+        return list(grads)
+    groups = _groups(grads)
+    gathered = [_gathered([grads[place] for place in group]) for group in groups]
     if value is not None:
-        grads = [clip_by_value(grad, value) for grad in grads]
+        gathered = [clip_by_value(grad, value) for grad in gathered]
     if global_norm is not None:
-        grads = clip_by_global_norm(grads, global_norm)
-    return list(grads)
+        gathered = clip_by_global_norm(gathered, global_norm)
+    clipped = list(grads)
+    for group, together in zip(groups, gathered, strict=True):
+        parts = _apart(together, [grads[place] for place in group])
+        for place, part in zip(group, parts, strict=True):
+            clipped[place] = part
+    return clipped
 
 
 def clip_by_value(grad: Gradient, limit: float) -> Gradient:
@@ -127,6 +142,38 @@ def clip_by_global_norm(grads: Sequence[Gradient], limit: float) -> list[Gradien
         _with_values(grad, x * in_dtype(scale, x.dtype, xp))
         for grad, x in zip(grads, arrays, strict=True)
     ]
+
+
+def _groups(grads: Sequence[Gradient]) -> list[list[int]]:
+    """Return the places of gradients that are clipped as one array, being small and alike."""
+    groups: dict[Hashable, list[int]] = defaultdict(list)
+    for place, grad in enumerate(grads):
+        alone = isinstance(grad, IndexedSlices) or is_spread(grad) or math.prod(grad.shape) > SMALL
+        groups[place if alone else _kind(grad)].append(place)
+    return list(groups.values())
+
+
+def _kind(grad: Array) -> Hashable:
+    return type(grad), str(device_of(grad)), grad.dtype
+
+
+def _gathered(grads: Sequence[Gradient]) -> Gradient:
+    """Return gradients one behind the other in one array; a single one as it is."""
+    if len(grads) == 1:
+        return grads[0]
+    return array_namespace(grads[0]).concat(grads, axis=None)
+
+
+def _apart(together: Gradient, like: Sequence[Any]) -> Iterator[Gradient]:
+    """Yield the parts of what `_gathered` made of gradients of the shapes of `like`."""
+    if len(like) == 1:
+        yield together
+        return
+    xp, start = array_namespace(together), 0
+    for grad in like:
+        stop = start + math.prod(grad.shape)
+        yield xp.reshape(together[start:stop], grad.shape)
+        start = stop
 
 
 def _norm(x: Array, xp: Namespace) -> Array:

@@ -1,6 +1,7 @@
 """`adamax.clipping`: by value, by norm, by global norm, and the order of the three."""
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from libraries import Library, compiled_too
 
-from adamax import IndexedSlices
+from adamax import IndexedSlices, clipping
 from adamax.clipping import clip_all, clip_by_global_norm, clip_by_norm, clip_by_value
 from adamax.sparse import sum_duplicates
 
@@ -53,6 +54,51 @@ def test_no_limit_clips_nothing(library: Library) -> None:
     grads = [library.asarray([3e4, -4]), library.asarray(1)]
     found = clip_all(grads, None, None, None)
     assert all(new is old for new, old in zip(found, grads, strict=True))
+
+
+@compiled_too
+@pytest.mark.parametrize(("value", "global_norm"), [(0.5, None), (None, 2.0), (0.5, 2.0)])
+def test_gradients_of_many_kinds_are_clipped_together(
+    library: Library,
+    value: float | None,
+    global_norm: float | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Small, large, empty and 0-d gradients and rows come back in their places and shapes."""
+    monkeypatch.setattr(clipping, "SMALL", 6)
+    rng = np.random.default_rng(0)
+    shapes = [(2, 3), (), (7,), (0, 2), (4,), (3, 2)]
+    numbers = [library.rounded(rng.normal(size=shape)).astype(float) for shape in shapes]
+    wanted = [x if value is None else x.clip(-value, value) for x in numbers]
+    if global_norm is not None:
+        norm = math.sqrt(sum(float((x**2).sum()) for x in wanted))
+        assert norm > global_norm
+        wanted = [x * (global_norm / norm) for x in wanted]
+    *arrays, values = map(library.asarray, numbers)
+    rows = IndexedSlices(values, library.asarray([1, 4, 1], "int32"))
+    clip = library.compiled(partial(clip_all, norm=None, value=value, global_norm=global_norm))
+    *found, found_rows = clip([*arrays, rows])
+    for grad, expected in zip([*found, found_rows.values], wanted, strict=True):
+        library.assert_close(grad, expected)
+
+
+def test_small_gradients_cost_the_calls_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two hundred small gradients are clipped as one array, and the large one on its own."""
+    calls: Counter[str] = Counter()
+    for name in ("clip_by_value", "_norm"):
+        function = getattr(clipping, name)
+
+        def counted(*args: Any, name: str = name, function: Any = function) -> Any:
+            calls[name] += 1
+            return function(*args)
+
+        monkeypatch.setattr(clipping, name, counted)
+    grads = [np.full(100, float(i)) for i in range(200)]
+    large = np.ones(clipping.SMALL + 1)
+    found = clip_all([*grads, large], None, 150.0, 1e9)
+    assert calls == {"clip_by_value": 2, "_norm": 3}
+    for grad, new in zip([*grads, large], found, strict=True):
+        np.testing.assert_array_equal(new, grad.clip(-150, 150))
 
 
 @compiled_too
