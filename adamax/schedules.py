@@ -59,8 +59,8 @@ class LearningRateSchedule:
 
 
 @dataclass(frozen=True)
-class ExponentialDecay(LearningRateSchedule):
-    """L * decay_rate^(k / S); with `staircase`, the exponent is rounded down."""
+class _DecayByRate(LearningRateSchedule):
+    """What schedules have in common that decay at one rate, period by period."""
 
     initial_learning_rate: float
     decay_steps: float
@@ -71,27 +71,30 @@ class ExponentialDecay(LearningRateSchedule):
     def __post_init__(self) -> None:
         _check(self, "initial_learning_rate decay_rate", positive="decay_steps")
 
-    def __call__(self, step: int) -> float:
-        """Return the learning rate of `step`."""
-        return self.initial_learning_rate * math.pow(self.decay_rate, _periods(self, step))
+    def _periods(self, step: int) -> float:
+        periods = step / self.decay_steps
+        return math.floor(periods) if self.staircase else periods
 
 
 @dataclass(frozen=True)
-class InverseTimeDecay(LearningRateSchedule):
+class ExponentialDecay(_DecayByRate):
+    """L * decay_rate^(k / S); with `staircase`, the exponent is rounded down."""
+
+    def __call__(self, step: int) -> float:
+        """Return the learning rate of `step`; infinity where it grows beyond floats."""
+        try:
+            return self.initial_learning_rate * math.pow(self.decay_rate, self._periods(step))
+        except OverflowError:
+            return math.inf
+
+
+@dataclass(frozen=True)
+class InverseTimeDecay(_DecayByRate):
     """L / (1 + decay_rate * k / S); with `staircase`, k / S is rounded down."""
-
-    initial_learning_rate: float
-    decay_steps: float
-    decay_rate: float
-    staircase: bool = False
-    name: str | None = None
-
-    def __post_init__(self) -> None:
-        _check(self, "initial_learning_rate decay_rate", positive="decay_steps")
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of `step`."""
-        return self.initial_learning_rate / (1 + self.decay_rate * _periods(self, step))
+        return self.initial_learning_rate / (1 + self.decay_rate * self._periods(step))
 
 
 @dataclass(frozen=True)
@@ -224,7 +227,9 @@ class LinearCosineDecay(LearningRateSchedule):
         return self.initial_learning_rate * ((self.alpha + 1 - done) * wave + self.beta)
 
 
-BUILT_IN = {cls.__name__: cls for cls in LearningRateSchedule.__subclasses__()}
+BUILT_IN: dict[str, Any] = {
+    name: found for name, found in [*globals().items()] if name in __all__ and is_dataclass(found)
+}
 
 
 def serialize(schedule: LearningRateSchedule) -> dict[str, Any]:
@@ -287,11 +292,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(x) for x in value]
     return value if value is None or isinstance(value, (str, int, float)) else float(value)
-
-
-def _periods(schedule: Any, step: int) -> float:
-    periods: float = step / schedule.decay_steps
-    return math.floor(periods) if schedule.staircase else periods
 
 
 def _cosine(done: float, alpha: float, height: float = 1.0) -> float:

@@ -525,6 +525,13 @@ def test_pieces_are_checked(
         PiecewiseConstantDecay(boundaries, values)
 
 
+def test_a_rate_beyond_floats_is_infinite() -> None:
+    """A schedule that grows for ever ends at infinity, as powers of the reference do."""
+    growing = ExponentialDecay(0.1, 1, 1e300)
+    assert growing(1) == 0.1 * 1e300
+    assert growing(2) == math.inf
+
+
 def test_all_schedules_are_built_in() -> None:
     """Every public schedule can be read back, and the tests above go over all of them."""
     public = {getattr(schedules, name) for name in schedules.__all__}

@@ -248,3 +248,16 @@ def test_late_steps_do_not_fade(iterations: int) -> None:
     optimizer.apply_gradients([(np.ones(1), w)])
     assert optimizer.iterations == iterations + 1
     np.testing.assert_array_equal(w.value, np.array([-0.1 * expected]).astype(np.float16))
+
+
+def test_a_schedule_that_is_infinite_is_refused_by_name() -> None:
+    """The step that would use it changes nothing, and says which schedule it was, and when."""
+    w, optimizer = Variable(np.zeros(2)), Adamax(schedules.ExponentialDecay(0.1, 1, 1e300))
+    for _ in range(2):
+        optimizer.apply_gradients([(np.ones(2), w)])
+    before = w.numpy()
+    message = "Expected ExponentialDecay at step 2 to be a finite number, received: inf"
+    with pytest.raises(ValueError, match=message):
+        optimizer.apply_gradients([(np.ones(2), w)])
+    np.testing.assert_array_equal(w.numpy(), before)
+    assert int(optimizer.iterations) == 2
