@@ -11,7 +11,7 @@ from typing import Any
 
 from adamax import validation
 from adamax._arrays import Array, Namespace, array_namespace, compute_dtype, device_of, in_dtype
-from adamax.layout import elsewhere, is_spread
+from adamax.layout import elsewhere, is_spread, kind_of
 from adamax.sparse import Gradient, IndexedSlices
 
 __all__ = ["clip_all", "clip_by_global_norm", "clip_by_norm", "clip_by_value"]
@@ -149,12 +149,8 @@ def _groups(grads: Sequence[Gradient]) -> list[list[int]]:
     groups: dict[Hashable, list[int]] = defaultdict(list)
     for place, grad in enumerate(grads):
         alone = isinstance(grad, IndexedSlices) or is_spread(grad) or math.prod(grad.shape) > SMALL
-        groups[place if alone else _kind(grad)].append(place)
+        groups[place if alone else kind_of(grad)].append(place)
     return list(groups.values())
-
-
-def _kind(grad: Array) -> Hashable:
-    return type(grad), str(device_of(grad)), grad.dtype
 
 
 def _gathered(grads: Sequence[Gradient]) -> Gradient:

@@ -4,11 +4,13 @@ A step leaves all that as it is: m and u lie as their parameter does, and so doe
 brought to go with them.
 """
 
+from collections.abc import Hashable
 from typing import Any
 
 from adamax._arrays import (
     Array,
     device_of,
+    dtype_name,
     is_cupy_array,
     is_dask_array,
     is_immutable,
@@ -22,6 +24,7 @@ __all__ = [
     "elsewhere",
     "home_of",
     "is_spread",
+    "kind_of",
     "laid_out_as",
     "layout_of",
     "memory_of",
@@ -73,6 +76,11 @@ def laid_out_as(x: Array, array: Array) -> Array:
         return x
     same = x.sharding.is_equivalent_to(array.sharding, x.ndim)
     return x if same else x.to_device(array.sharding)
+
+
+def kind_of(x: Array) -> Hashable:
+    """Return what is equal for arrays that can be parts of one: of one type, dtype and device."""
+    return type(x), dtype_name(x.dtype), str(device_of(x))
 
 
 def is_spread(x: Array) -> bool:

@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from math import prod
 
-from adamax._arrays import Array, array_namespace, compute_dtype, dtype_name
-from adamax.layout import is_spread
+from adamax._arrays import Array, array_namespace, compute_dtype
+from adamax.layout import is_spread, kind_of
 from adamax.variable import Variable
 
 __all__ = ["move_together", "zeros_together"]
@@ -20,11 +20,11 @@ def zeros_together(variables: Sequence[Variable]) -> list[Array]:
     parts: dict[int, Array] = {}
     groups: dict[Hashable, list[int]] = defaultdict(list)
     for i, variable in enumerate(variables):
-        xp = array_namespace(variable._value)
         if is_spread(variable._value):
+            xp = array_namespace(variable._value)
             parts[i] = xp.zeros_like(variable._value, dtype=compute_dtype(variable.dtype, xp))
         else:
-            groups[xp.__name__, dtype_name(variable.dtype), str(variable.device)].append(i)
+            groups[kind_of(variable._value)].append(i)
     for group in groups.values():
         first = variables[group[0]]
         xp = array_namespace(first._value)
