@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from libraries import Backend, Library, parameters
+from touched import everything
 
 from adamax import Adamax, Variable, init, save_checkpoint, update
 
@@ -46,11 +47,6 @@ def pure(lay_out: LayOut) -> list[Array]:
     return [*params, *state.m, *state.u]
 
 
-def everything(optimizer: Adamax, *variables: Any) -> list[Array]:
-    slots = [optimizer.get_slot(x, name).value for x in variables for name in ("m", "v")]
-    return [*(getattr(x, "value", x).detach() for x in variables), *slots]
-
-
 def stepped(lay_out: LayOut, *values: Array, **settings: Any) -> list[Array]:
     variables, optimizer = [Variable(lay_out(x)) for x in values], Adamax(0.1, **settings)
     for scale in (1.0, -2.0, 0.5):
@@ -67,7 +63,7 @@ def raw(lay_out: LayOut) -> list[Array]:
         gradients = [lay_out(x) for x in (G, OTHER, ROW)]
         optimizer.apply_gradients(zip(gradients, named, strict=True))
     assert len(optimizer.weights) == 1 + 2 * len(given)
-    return everything(optimizer, *given)
+    return [x.detach() for x in everything(optimizer, *given)]
 
 
 def minimised(lay_out: LayOut) -> list[Array]:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import stand_in
 from array_api_compat import array_namespace
+from touched import each_setting
 
 from adamax import Adamax, IndexedSlices, Variable, init, update
-from adamax.schedules import CosineDecay
 
 Array = Any
 Made = Callable[[Any], Array]
@@ -103,17 +103,7 @@ def pure(made: Made) -> None:
 
 
 @pytest.mark.parametrize("backend", [None, "standard"])
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"clipnorm": 1.0},
-        {"clipvalue": 0.5},
-        {"global_clipnorm": 1.0},
-        {"learning_rate": CosineDecay(0.1, 10), "decay": 0.5},
-    ],
-    ids=lambda settings: "-".join(settings) or "plain",
-)
+@each_setting
 @pytest.mark.parametrize("blind", BLIND)
 def test_steps_read_nothing(
     blind: Callable[[Use], None], settings: dict[str, Any], backend: str | None

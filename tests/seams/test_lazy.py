@@ -8,6 +8,7 @@ import pytest
 from array_api_compat import array_namespace
 from libraries import Backend, Library, parameters
 from reference_model import NumpyAdamax
+from touched import everything
 
 from adamax import (
     Adamax,
@@ -43,12 +44,6 @@ def refuse(*args: Any, **kwargs: Any) -> NoReturn:
 
 def in_chunks(library: Library, x: Array) -> Array:
     return da.from_array(library.rounded(x), chunks=CHUNKS)
-
-
-def everything(optimizer: Adamax, *variables: Variable) -> list[Array]:
-    """Return the values of variables and their slots."""
-    slots = [optimizer.get_slot(x, name) for x in variables for name in ("m", "v")]
-    return [x.value for x in (*variables, *slots)]
 
 
 def assert_lazy(*arrays: Array) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from array_api_compat import array_namespace
 from libraries import Backend, Library, parameters
+from touched import everything
 
 from adamax import (
     Adamax,
@@ -67,12 +68,6 @@ def assert_spread_as(like: Array, *arrays: Any) -> None:
     for x in arrays:
         array = getattr(x, "value", x)
         assert array.sharding.is_equivalent_to(like.sharding, like.ndim), array.sharding
-
-
-def everything(optimizer: Adamax, *variables: Variable) -> list[Array]:
-    """Return the values of variables and, one variable after the other, those of their slots."""
-    slots = [optimizer.get_slot(x, name) for x in variables for name in ("m", "v")]
-    return [x.value for x in (*variables, *slots)]
 
 
 def stepped(library: Library, layout: tuple[Any, ...], lay_out: LayOut, **settings: Any) -> Any:
