@@ -4,16 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from snapshots import host
 
 from adamax import IndexedSlices, Variable
-from adamax._arrays import to_numpy
 
 Array = Any
-
-
-def host(x: Any) -> Array:
-    """Return an array of any library as NumPy's."""
-    return to_numpy(x)
 
 
 def whole(gradient: Any, variable: Variable) -> Array:

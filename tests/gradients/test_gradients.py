@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from agreement import assert_close, central_differences, host, whole
+from agreement import assert_close, central_differences, whole
 from libraries import LIBRARIES, Backend, Library, parameters
 from losses import CASES
+from snapshots import host
 
 from adamax import IndexedSlices, Variable
 from adamax_adapters.gradients import value_and_gradients

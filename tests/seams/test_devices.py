@@ -7,10 +7,9 @@ from typing import Any
 import array_api_strict
 import numpy as np
 import pytest
-from agreement import host
 from array_api_compat import array_namespace, device
 from reference_model import NumpyAdamax
-from snapshots import snapshot
+from snapshots import host, snapshot
 from touched import each_setting, everything
 
 from adamax import (
