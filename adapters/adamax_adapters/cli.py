@@ -13,6 +13,7 @@ from typing import Any, NoReturn, get_args
 import adamax
 from adamax_adapters.checkpoint import CheckpointError
 from adamax_adapters.files import inspection
+from adamax_adapters.installation import install
 from adamax_adapters.train.settings import Settings, UserError, option
 
 __all__ = ["main"]
@@ -127,4 +128,4 @@ def _require(*libraries: str) -> None:
         for library in libraries:
             import_module(library)
     except ModuleNotFoundError as error:
-        raise UserError(f"this command needs {error.name}: pip install 'adamax[cli]'") from None
+        raise UserError(f"this command needs {error.name}: {install('cli')}") from None

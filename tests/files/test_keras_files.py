@@ -238,5 +238,5 @@ def test_other_archives_are_refused(content: bytes, message: str, tmp_path: Path
 def test_without_h5py_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says how to install what is missing."""
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'adamax\[keras-files\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"pip install '\.\[keras-files\]'"):
         load_keras_file(DATA / "keras.keras", Adamax(), [Variable(np.ones(1))])

@@ -153,7 +153,7 @@ def test_backend_that_is_not_installed(
     """A backend without its library is an error that says how to install it."""
     monkeypatch.setitem(sys.modules, "cupy", None)
     assert main(["train", "--backend", "cupy", "--text", "text.txt"]) == 2
-    assert "pip install 'adamax[cupy-cuda13]'" in capsys.readouterr().err
+    assert "python -m pip install '.[cupy-cuda13]'" in capsys.readouterr().err
     assert files(here).keys() == {"text.txt"}
 
 
@@ -185,7 +185,7 @@ def test_missing_extra_is_told(
     """Without what the extra `cli` installs, a command says so before it does anything."""
     monkeypatch.setitem(sys.modules, library, None)
     assert main(command.split()) == 2
-    assert f"needs {library}: pip install 'adamax[cli]'" in capsys.readouterr().err
+    assert f"needs {library}: python -m pip install '.[cli]'" in capsys.readouterr().err
 
 
 def command(*arguments: str) -> "subprocess.Popen[str]":

@@ -11,6 +11,7 @@ import numpy as np
 from adamax.variable import Variable
 from adamax_adapters.files.layouts import assign_in_order
 from adamax_adapters.files.tensorfile import CheckpointError, Tensor
+from adamax_adapters.installation import install
 from adamax_adapters.keras import Adamax
 
 __all__ = ["load_keras_file"]
@@ -55,7 +56,7 @@ def load_keras_file(
     OSError
         If the file cannot be read.
     ModuleNotFoundError
-        If h5py is not installed, which ``adamax[keras-files]`` requires.
+        If h5py is not installed, which the extra ``keras-files`` installs.
     """
     slots = optimizer._slots
     with slots.lock, slots.undone_on_error():
@@ -88,7 +89,7 @@ def _read(path: str | os.PathLike[str], shapes: list[tuple[int, ...]]) -> list[A
         import h5py
     except ModuleNotFoundError:
         raise ModuleNotFoundError(
-            "the files of Keras are read with h5py: pip install 'adamax[keras-files]'"
+            f"the files of Keras are read with h5py: {install('keras-files')}"
         ) from None
     with open(path, "rb") as file:
         try:

@@ -9,6 +9,7 @@ from adamax import nesting
 from adamax._arrays import is_jax_array, is_torch_array
 from adamax.sparse import IndexedSlices
 from adamax.variable import Variable
+from adamax_adapters.installation import install
 
 __all__ = ["ENGINES", "Engine", "gradient_pairs", "value_and_gradients"]
 
@@ -134,7 +135,7 @@ def _runner(engine: Engine) -> Callable[..., tuple[Any, Any]]:
         module = import_module(f"adamax_adapters.gradients.{engine}")
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"the engine {engine!r} needs {error.name}: pip install 'adamax[{engine}]'"
+            f"the engine {engine!r} needs {error.name}: {install(engine)}"
         ) from error
     run: Callable[..., tuple[Any, Any]] = module.value_and_gradients
     return run

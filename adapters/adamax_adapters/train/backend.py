@@ -4,18 +4,19 @@ from importlib import import_module
 from typing import Any
 
 from adamax._arrays import Namespace, array_namespace
+from adamax_adapters.installation import install
 from adamax_adapters.train.settings import UserError
 
 __all__ = ["BACKENDS", "namespace"]
 
 BACKENDS = {
-    "numpy": ("numpy", "numpy"),
-    "cupy": ("cupy", "adamax[cupy-cuda13]"),
-    "jax": ("jax.numpy", "adamax[jax]"),
-    "torch": ("torch", "adamax[torch]"),
-    "array_api_strict": ("array_api_strict", "array-api-strict"),
+    "numpy": ("numpy", "python -m pip install numpy"),
+    "cupy": ("cupy", install("cupy-cuda13")),
+    "jax": ("jax.numpy", install("jax")),
+    "torch": ("torch", install("torch")),
+    "array_api_strict": ("array_api_strict", "python -m pip install array-api-strict"),
 }
-"""Name of a backend: the module that makes its arrays, and what installs it."""
+"""Name of a backend: the module that makes its arrays, and the command that installs it."""
 
 
 def namespace(name: str) -> Namespace:
@@ -28,13 +29,11 @@ def namespace(name: str) -> Namespace:
     """
     if name not in BACKENDS:
         raise UserError(f"unknown backend {name!r}: expected one of {', '.join(BACKENDS)}")
-    module, requirement = BACKENDS[name]
+    module, command = BACKENDS[name]
     try:
         library: Any = import_module(module)
     except ImportError:
-        raise UserError(
-            f"the backend {name!r} is not installed: pip install '{requirement}'"
-        ) from None
+        raise UserError(f"the backend {name!r} is not installed: {command}") from None
     try:
         return array_namespace(library.asarray(0.0))
     except Exception as error:  # whatever a library says when there is no device
