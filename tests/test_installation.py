@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 SOURCES = [
     path
     for package in (adamax, adamax_adapters)
-    for path in sorted(Path(package.__file__).parent.rglob("*.py"))
+    for path in sorted(Path(str(package.__file__)).parent.rglob("*.py"))
 ]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BY_NAME = re.compile(r"adamax\[[a-z]|pip install (-\S+ )*'?adamax\b")
@@ -23,7 +23,7 @@ if not all(path.is_file() for path in PAGES):
     pytest.skip("the README is not beside this copy of the tests", allow_module_level=True)
 
 
-@pytest.mark.parametrize("path", [*PAGES, *SOURCES], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*PAGES, *SOURCES], ids=lambda path: "/".join(path.parts[-2:]))
 def test_extras_exist_and_come_from_a_clone(path: Path) -> None:
     """No line has pip fetch adamax by name, and every extra that one names exists."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
