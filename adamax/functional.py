@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from adamax import nesting, validation
 from adamax._arrays import Array, array_namespace, compute_dtype
+from adamax._public import public
 from adamax.rule import Coefficients, coefficients, step
 from adamax.sparse import IndexedSlices, step_rows
 from adamax.variable import Variable
@@ -15,6 +16,7 @@ from adamax.variable import Variable
 __all__ = ["State", "init", "update"]
 
 
+@public
 class State(NamedTuple):
     """What Adamax remembers between steps; `m` and `u` are nested as the parameters are."""
 
@@ -23,6 +25,7 @@ class State(NamedTuple):
     u: Any  # infinity norms, likewise
 
 
+@public
 def init(params: Any) -> State:
     """Return the state before the first step: zeros.
 
@@ -48,6 +51,7 @@ def init(params: Any) -> State:
     return State(0, m, u)
 
 
+@public
 def update(
     params: Any,
     grads: Any,

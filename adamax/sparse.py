@@ -17,10 +17,12 @@ from adamax._arrays import (
     is_jax_array,
     rows_assignable,
 )
+from adamax._public import public
 
 __all__ = ["Gradient", "IndexedSlices", "rows_of", "set_rows", "step_rows", "sum_duplicates"]
 
 
+@public
 class IndexedSlices(NamedTuple):
     """The gradient of some rows of a table, as an embedding lookup has.
 

@@ -22,6 +22,7 @@ from adamax._arrays import (
     to_numpy,
     without_graph,
 )
+from adamax._public import public
 
 __all__ = ["Variable", "auto_name", "reading"]
 
@@ -81,6 +82,7 @@ def _reflected(compute: Callable[..., Any]) -> Callable[..., Any]:
     return lambda self, other: compute(other, self.value)
 
 
+@public
 class Variable:
     """A named holder of one array, of any library, that an optimizer may assign to.
 

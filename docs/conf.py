@@ -14,7 +14,6 @@ exclude_patterns = ["_build"]
 
 # Names in single backticks are code, as in NumPy's docstrings they mostly are.
 default_role = "code"
-autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 napoleon_google_docstring = False
 napoleon_use_param = False

@@ -7,6 +7,7 @@ The file is in the safetensors format; `adamax_adapters.files.contents` says wha
 import os
 from typing import Any
 
+from adamax._public import public
 from adamax_adapters.files.contents import read, write
 from adamax_adapters.files.state import LoadReport, restore, snapshot
 from adamax_adapters.files.tensorfile import CheckpointError
@@ -21,6 +22,7 @@ __all__ = [
 ]
 
 
+@public
 def save_checkpoint(path: str | os.PathLike[str], optimizer: Adamax, variables: Any = None) -> None:
     """Write variables, slots, iterations and configuration into one file, whole or not at all.
 
@@ -60,6 +62,7 @@ def save_checkpoint(path: str | os.PathLike[str], optimizer: Adamax, variables: 
     write(path, snapshot(optimizer, variables))
 
 
+@public
 def load_checkpoint(
     path: str | os.PathLike[str], optimizer: Adamax, variables: Any = None, *, strict: bool = True
 ) -> LoadReport:
@@ -96,6 +99,7 @@ def load_checkpoint(
     return restore(path, read(path), optimizer, variables, strict=strict)
 
 
+@public
 def inspect_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return what a file says of itself, after its hashes have been checked.
 

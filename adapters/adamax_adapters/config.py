@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adamax import schedules
+from adamax._public import public
 from adamax.schedules import LearningRateSchedule
 from adamax_adapters.optimizer.hyperparameters import CLIPS
 
@@ -49,6 +50,7 @@ def arguments(
     return read
 
 
+@public
 def serialize(optimizer: Any) -> dict[str, Any]:
     """Return ``{'class_name': ..., 'config': ...}`` of an optimizer; JSON can hold it.
 

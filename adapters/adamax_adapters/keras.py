@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 from adamax import nesting, validation
+from adamax._public import public
 from adamax.rule import coefficients
 from adamax.sparse import Gradient
 from adamax.variable import Variable, auto_name
@@ -27,6 +28,7 @@ from adamax_adapters.optimizer.slots import Slots
 __all__ = ["Adamax"]
 
 
+@public
 class Adamax:
     """Optimizer that implements Adamax, with the interface of `tf.keras.optimizers.Adamax`.
 
@@ -268,8 +270,7 @@ class Adamax:
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Assign arrays as from `get_weights` to all `weights`, or to none.
 
-        Before the first step, `build` makes the slots to assign to. ValueError if there are too
-        many or too few, or one has another shape.
+        Call `build` before, if no step was taken. ValueError if their number or a shape is wrong.
         """
         host.assign_all(self.weights, weights, self._name)
 
@@ -283,9 +284,8 @@ class Adamax:
     ) -> Self:
         """Build the optimizer that `get_config` described; it has no slots yet.
 
-        `config` is left as it is. In it, `lr` is another name of `learning_rate`, and a schedule
-        is what `adamax.schedules.serialize` returns; `custom_objects` maps the names of further
-        schedules to their classes.
+        `config` is not modified. In it, `lr` is an alias, and schedules are dictionaries, as from
+        `adamax.schedules.serialize`; `custom_objects` maps names of further schedules to classes.
         """
         return cls(**configs.arguments(config, custom_objects))
 

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from adamax._public import public
 from adamax.variable import Variable
 from adamax_adapters.files.layouts import assign_in_order
 from adamax_adapters.files.tensorfile import CheckpointError, Tensor
@@ -20,6 +21,7 @@ WEIGHTS = "model.weights.h5"
 """The file of arrays in a `.keras` archive."""
 
 
+@public
 def load_keras_file(
     path: str | os.PathLike[str],
     optimizer: Adamax,

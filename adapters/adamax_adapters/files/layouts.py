@@ -16,6 +16,7 @@ import numpy as np
 
 from adamax import validation
 from adamax._arrays import array_namespace
+from adamax._public import public
 from adamax.schedules import LearningRateSchedule
 from adamax.variable import Variable
 from adamax_adapters.keras import Adamax
@@ -27,6 +28,7 @@ __all__ = ["assign_in_order", "get_keras_weights", "set_keras_weights"]
 LAYOUTS = ("tf.keras", "tf-keras", "keras")
 
 
+@public
 def get_keras_weights(optimizer: Adamax, layout: str) -> list[Any]:
     """Return NumPy copies of iterations and moments as a version of Keras lists them.
 
@@ -59,6 +61,7 @@ def get_keras_weights(optimizer: Adamax, layout: str) -> list[Any]:
         return weights
 
 
+@public
 def set_keras_weights(optimizer: Adamax, weights: Sequence[Any], layout: str) -> float | None:
     """Assign iterations and moments, as a version of Keras lists them: all of them, or nothing.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from adamax._public import public
 from adamax_adapters.files.contents import Contents, read, write
 from adamax_adapters.files.durable import make_folder, temporary_of
 from adamax_adapters.files.locking import lock_file
@@ -27,6 +28,7 @@ class Restored(NamedTuple):
     refused: dict[Path, str]  # newer files that could not be trusted, and why
 
 
+@public
 class CheckpointManager:
     """Saves checkpoints of one run into a folder, and restores the newest that can be trusted.
 

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 
+from adamax._public import public
 from adamax_adapters.files.canonical import has_form
 
 __all__ = ["CheckpointError", "Tensor", "body", "decode", "head", "tensor"]
@@ -44,6 +45,7 @@ Described: TypeAlias = Mapping[str, tuple[str, tuple[int, ...]]]
 """Dtypes and shapes of arrays, by name."""
 
 
+@public
 class CheckpointError(ValueError):
     """A checkpoint cannot be made, be trusted, or be fitted to what it is loaded into."""
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from adamax import nesting, validation
 from adamax._arrays import array_namespace, device_of, in_dtype, is_array, library_name, to_numpy
+from adamax._public import public
 from adamax.layout import home_of
 from adamax.sparse import IndexedSlices
 from adamax.variable import Variable
@@ -19,6 +20,7 @@ __all__ = ["check_gradients"]
 STEP = 1e-6  # of an element; larger ones lose accuracy to curvature, smaller ones to rounding
 
 
+@public
 def check_gradients(
     loss: Callable[[], Any],
     variables: Any,

@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+from adamax._public import public
 from adamax_adapters.config import build
 from adamax_adapters.keras import Adamax
 
 __all__ = ["deserialize", "get"]
 
 
+@public
 def deserialize(
     config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
 ) -> Adamax:
@@ -30,6 +32,7 @@ def deserialize(
     return built
 
 
+@public
 def get(identifier: Any) -> Adamax:
     """Return an optimizer: itself, or built from its name or from what `serialize` returned.
 
