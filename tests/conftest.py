@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
 from libraries import LIBRARIES, Backend, Library, parameters
@@ -30,3 +32,14 @@ def library(request: pytest.FixtureRequest) -> Iterator[Library]:
     found: Library = request.param
     with found.in_use():
         yield found
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> str:
+    """Return the path of a text in which every word but the first follows from its neighbour."""
+    rng = np.random.default_rng(0)
+    words = [f"{'abcde'[i]}{'vwxyz'[i]}word" for i in range(5)]
+    order = (np.cumsum(rng.integers(0, 2, size=4000)) % 5).tolist()
+    path = tmp_path / "text.txt"
+    path.write_text(" ".join(words[i] for i in order))
+    return str(path)

@@ -1,7 +1,6 @@
 """`adamax_adapters.train`: the corpus, the model, and runs that stop and go on."""
 
 import csv
-import io
 import json
 import signal
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from typing import Any
 import array_api_strict
 import numpy as np
 import pytest
-from rich.console import Console
+from trained import SMALL, contents, end, interrupted, run
 
 from adamax import Adamax, IndexedSlices, Variable, inspect_checkpoint
 from adamax._arrays import array_namespace
@@ -22,46 +21,13 @@ from adamax_adapters.train.corpus import Corpus, read_corpus
 from adamax_adapters.train.history import History
 from adamax_adapters.train.measure import neighbours, perplexity
 from adamax_adapters.train.model import Model
-from adamax_adapters.train.run import FILES, train
+from adamax_adapters.train.run import FILES
 from adamax_adapters.train.settings import SCHEDULES, Settings, UserError
 
 Array = Any
 
 NUMPY = array_namespace(np.empty(0))
-SMALL: dict[str, Any] = {"steps": 12, "batch": 8, "embedding": 3, "hidden": 5, "context": 2}
 LONGER = {**SMALL, "steps": 150, "learning_rate": 0.05, "checkpoint_every": 40}
-
-
-@pytest.fixture
-def text(tmp_path: Path) -> str:
-    """Return the path of a text in which every word but the first follows from its neighbour."""
-    rng = np.random.default_rng(0)
-    words = [f"{'abcde'[i]}{'vwxyz'[i]}word" for i in range(5)]
-    order = (np.cumsum(rng.integers(0, 2, size=4000)) % 5).tolist()
-    path = tmp_path / "text.txt"
-    path.write_text(" ".join(words[i] for i in order))
-    return str(path)
-
-
-def run(folder: Path, resume: bool = False, terminal: bool = False, **given: Any) -> str:
-    """Train, and return what is printed."""
-    out = io.StringIO()
-    console = Console(file=out, force_terminal=terminal, width=100)
-    train(folder, given, resume, console)
-    return out.getvalue()
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Return every file of a run."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
-
-
-def end(folder: Path) -> dict[str, bytes]:
-    """Return every file of a run but the older checkpoints, which tell where it was stopped."""
-    older = list(CheckpointManager(folder / FILES["checkpoints"]).checkpoints().values())[:-1]
-    names = {path.relative_to(folder).as_posix() for path in older}
-    return {name: data for name, data in contents(folder).items() if name not in names}
 
 
 def test_corpus_holds_out_blocks(text: str) -> None:
@@ -213,19 +179,6 @@ def test_terminal_shows_a_bar(tmp_path: Path, text: str) -> None:
     assert "0:00:00" in printed
 
 
-def interrupted(after: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Press Ctrl-C when that many more steps have been taken."""
-    add, count = History.add, [0]
-
-    def counted(self: History, loss: Array) -> None:
-        add(self, loss)
-        count[0] += 1
-        if count[0] == after:
-            signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(History, "add", counted)
-
-
 @pytest.mark.parametrize("stops", [[1], [5], [11], [2, 3, 4]], ids=str)
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_resumed_run_is_the_uninterrupted_one(
@@ -295,16 +248,6 @@ def test_second_interrupt_is_the_usual_one(request: pytest.FixtureRequest) -> No
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-def test_backends_learn_the_same(tmp_path: Path, text: str) -> None:
-    """The same run on array_api_strict has NumPy's losses: the model is standard-only."""
-    losses = []
-    for backend in ("numpy", "array_api_strict"):
-        run(tmp_path / backend, text=text, backend=backend, **SMALL)
-        with (tmp_path / backend / FILES["history"]).open(newline="") as file:
-            losses.append([float(row["loss"]) for row in csv.DictReader(file)])
-    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], Any], dict[str, Any], str]] = {

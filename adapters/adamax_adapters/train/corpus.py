@@ -22,7 +22,7 @@ class Corpus(NamedTuple):
     """A text as word numbers; windows do not reach over the edges of blocks."""
 
     words: list[str]  # the vocabulary, by number; number 0 is the unknown word
-    ids: Any  # (n,) int32, the text
+    ids: Any  # (n,) int64, the text: torch indexes with no other dtype
     train: Any  # (k,) places of words that are predicted in training
     held_out: Any  # (l,) places of words that are predicted to measure
     digest: str  # sha256 of the text
@@ -63,7 +63,7 @@ def read_corpus(path: str | None, context: int, vocabulary: int) -> Corpus:
     common = [word for word, n in counts.most_common(vocabulary - 1) if n > 1]
     words = [UNKNOWN, *common]
     number = {word: i for i, word in enumerate(words)}
-    ids = np.array([number.get(word, 0) for word in found], np.int32)
+    ids = np.array([number.get(word, 0) for word in found], np.int64)
     predicted = places % BLOCK >= context
     return Corpus(
         words,

@@ -1,0 +1,51 @@
+"""Runs of `adamax train` in a test's own process: started, interrupted, and what they leave."""
+
+import io
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from adamax_adapters.files.manager import CheckpointManager
+from adamax_adapters.train.history import History
+from adamax_adapters.train.run import FILES, train
+
+Array = Any
+
+SMALL: dict[str, Any] = {"steps": 12, "batch": 8, "embedding": 3, "hidden": 5, "context": 2}
+
+
+def run(folder: Path, resume: bool = False, terminal: bool = False, **given: Any) -> str:
+    """Train, and return what is printed."""
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=terminal, width=100)
+    train(folder, given, resume, console)
+    return out.getvalue()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return every file of a run."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def end(folder: Path) -> dict[str, bytes]:
+    """Return every file of a run except the older checkpoints, which tell where it was stopped."""
+    older = list(CheckpointManager(folder / FILES["checkpoints"]).checkpoints().values())[:-1]
+    names = {path.relative_to(folder).as_posix() for path in older}
+    return {name: data for name, data in contents(folder).items() if name not in names}
+
+
+def interrupted(after: int, monkeypatch: pytest.MonkeyPatch, number: int = signal.SIGINT) -> None:
+    """Send a signal, as Ctrl-C does, when that many more steps have been taken."""
+    add, count = History.add, [0]
+
+    def counted(self: History, loss: Array) -> None:
+        add(self, loss)
+        count[0] += 1
+        if count[0] == after:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(History, "add", counted)
