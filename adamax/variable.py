@@ -4,8 +4,6 @@ import itertools
 import operator
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 from adamax import validation
@@ -23,13 +21,10 @@ from adamax._arrays import (
     without_graph,
 )
 from adamax._public import public
+from adamax.operators import Operators
+from adamax.reading import current_reader
 
-__all__ = ["Variable", "auto_name", "reading"]
-
-Reader = Callable[["Variable", Array], Any]
-
-# Of the code that runs at present, and of no other thread: what it sees when it reads a variable.
-_reader: ContextVar[Reader | None] = ContextVar("reader", default=None)
+__all__ = ["Variable", "auto_name"]
 
 _counts: dict[str, "itertools.count[int]"] = defaultdict(itertools.count)
 
@@ -38,29 +33,6 @@ def auto_name(base: str) -> str:
     """Return `base`, then base_1, base_2, ...: a name not given out before in this process."""
     number = next(_counts[base])
     return f"{base}_{number}" if number else base
-
-
-@contextmanager
-def reading(reader: Reader) -> Iterator[None]:
-    """Let ``reader(variable, array)`` decide what the block sees as the value of a variable.
-
-    Variables themselves stay as they are, whatever the block raises.
-
-    Raises
-    ------
-    RuntimeError
-        If the block is inside another one: a loss that is being differentiated differentiates.
-    """
-    if _reader.get() is not None:
-        raise RuntimeError(
-            "a loss is being differentiated already: minimize and get_gradients cannot be called "
-            "inside a loss"
-        )
-    token = _reader.set(reader)
-    try:
-        yield
-    finally:
-        _reader.reset(token)
 
 
 def _unwrap(x: Any) -> Any:
@@ -72,18 +44,8 @@ def _unwrap(x: Any) -> Any:
     return type(x)(map(_unwrap, x)) if type(x) in (list, tuple) else x
 
 
-def _forward(compute: Callable[..., Any]) -> Callable[..., Any]:
-    """Return an operator as a method that computes with the value."""
-    return lambda self, *others: compute(self.value, *map(_unwrap, others))
-
-
-def _reflected(compute: Callable[..., Any]) -> Callable[..., Any]:
-    """Return an operator as a method for a variable on its right-hand side."""
-    return lambda self, other: compute(other, self.value)
-
-
 @public
-class Variable:
+class Variable(Operators):
     """A named holder of one array, of any library, that an optimizer may assign to.
 
     Parameters
@@ -154,7 +116,7 @@ class Variable:
     @property
     def value(self) -> Array:
         """The array itself, not a copy: where arrays can be written to, updates show in it."""
-        reader = _reader.get()
+        reader = current_reader()
         return self._value if reader is None else reader(self, self._value)
 
     @property
@@ -214,7 +176,7 @@ class Variable:
 
     def refuse_in_loss(self) -> None:
         """Raise RuntimeError inside a loss that is being differentiated."""
-        if _reader.get() is not None:
+        if current_reader() is not None:
             raise RuntimeError(f"{self.name} cannot be assigned to inside a loss")
 
     def numpy(self) -> Any:
@@ -265,29 +227,6 @@ class Variable:
     def __index__(self) -> int:
         return operator.index(self.value)
 
-    __abs__ = _forward(operator.abs)
-    __neg__ = _forward(operator.neg)
-    __pos__ = _forward(operator.pos)
-    __eq__ = _forward(operator.eq)
-    __ne__ = _forward(operator.ne)
-    __lt__ = _forward(operator.lt)
-    __le__ = _forward(operator.le)
-    __gt__ = _forward(operator.gt)
-    __ge__ = _forward(operator.ge)
-    __add__ = _forward(operator.add)
-    __radd__ = _reflected(operator.add)
-    __sub__ = _forward(operator.sub)
-    __rsub__ = _reflected(operator.sub)
-    __mul__ = _forward(operator.mul)
-    __rmul__ = _reflected(operator.mul)
-    __truediv__ = _forward(operator.truediv)
-    __rtruediv__ = _reflected(operator.truediv)
-    __floordiv__ = _forward(operator.floordiv)
-    __rfloordiv__ = _reflected(operator.floordiv)
-    __mod__ = _forward(operator.mod)
-    __rmod__ = _reflected(operator.mod)
-    __pow__ = _forward(operator.pow)
-    __rpow__ = _reflected(operator.pow)
-    __matmul__ = _forward(operator.matmul)
-    __rmatmul__ = _reflected(operator.matmul)
-    __hash__ = object.__hash__
+    def _operate(self, name: str, compute: Callable[..., Any], *operands: Any) -> Any:
+        """Compute with the values of variables."""
+        return compute(*map(_unwrap, operands))

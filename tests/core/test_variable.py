@@ -14,7 +14,8 @@ import pytest
 from libraries import Backend, Library
 
 from adamax import Variable
-from adamax.variable import auto_name, reading
+from adamax.reading import read_by
+from adamax.variable import auto_name
 
 Array = Any
 
@@ -351,7 +352,7 @@ def test_copies(copied: Callable[[Variable], Variable]) -> None:
 
 
 def test_reading_decides_what_is_seen() -> None:
-    """Inside `reading` the reader's values are seen, in operators too; the variable stays."""
+    """In a call of `read_by` the reader's values are seen, in operators too; the variable stays."""
     v, w = Variable(np.ones(2), name="v"), Variable(np.zeros(2), name="w")
     seen = []
 
@@ -359,7 +360,7 @@ def test_reading_decides_what_is_seen() -> None:
         seen.append(variable)
         return value + 10
 
-    with reading(reader):
+    def loss() -> str:
         np.testing.assert_array_equal(v.value, [11, 11])
         np.testing.assert_array_equal(v + w, [21, 21])
         np.testing.assert_array_equal(np.asarray(v), [11, 11])
@@ -367,6 +368,9 @@ def test_reading_decides_what_is_seen() -> None:
         # What describes the variable, and copies for the outside, is no reading of it.
         assert (v.shape, v.dtype, v.ndim, v.device) == ((2,), np.float64, 1, "cpu")
         np.testing.assert_array_equal(v.numpy(), [1, 1])
+        return "returned"
+
+    assert read_by(reader, loss) == "returned"
     np.testing.assert_array_equal(v.value, [1, 1])
     assert seen == [v, v, w, v, v]
 
@@ -374,18 +378,18 @@ def test_reading_decides_what_is_seen() -> None:
 def test_losses_do_not_assign_and_do_not_nest() -> None:
     """Inside a loss an assignment and another loss are errors, and leave no trace."""
     v = Variable(np.ones(2), name="w")
-    with reading(lambda variable, value: value):
+
+    def loss() -> None:
         with pytest.raises(RuntimeError, match="w cannot be assigned to inside a loss"):
             v.assign([2, 2])
-        with (
-            pytest.raises(RuntimeError, match="a loss is being differentiated already"),
-            reading(lambda variable, value: 0),
-        ):
-            pass
+        with pytest.raises(RuntimeError, match="inside a loss that is being differentiated"):
+            read_by(lambda variable, value: 0, lambda: None)
         np.testing.assert_array_equal(v.value, [1, 1])
-    v.assign([3, 3])
-    with pytest.raises(KeyError), reading(lambda variable, value: 0):
         raise KeyError
+
+    with pytest.raises(KeyError):
+        read_by(lambda variable, value: value, loss)
+    v.assign([3, 3])
     np.testing.assert_array_equal(v.value, [3, 3])
 
 
@@ -393,11 +397,14 @@ def test_other_threads_read_as_ever() -> None:
     """What one thread reads is nothing to another."""
     v = Variable(np.ones(1))
     values = []
-    with reading(lambda variable, value: value + 1):
+
+    def loss() -> None:
         thread = threading.Thread(target=lambda: values.append(v.value[0]))
         thread.start()
         thread.join()
         values.append(v.value[0])
+
+    read_by(lambda variable, value: value + 1, loss)
     assert values == [1, 2]
 
 

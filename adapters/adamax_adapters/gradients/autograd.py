@@ -9,8 +9,9 @@ from autograd.extend import vspace
 from autograd.tracer import isbox
 
 from adamax import nesting
+from adamax.reading import read_by
 from adamax.sparse import IndexedSlices
-from adamax.variable import Variable, reading
+from adamax.variable import Variable
 
 __all__ = ["value_and_gradients"]
 
@@ -27,8 +28,7 @@ def value_and_gradients(
             seen.add(id(variable))
             return boxes[id(variable)] if id(variable) in values else array
 
-        with reading(read):
-            result = loss()
+        result = read_by(read, loss)
         if isinstance(result, tuple):
             given.append(result)
             return 0.0

@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from adamax.variable import Variable, reading
+from adamax.reading import read_by
+from adamax.variable import Variable
 
 __all__ = ["value_and_gradients"]
 
@@ -22,8 +23,7 @@ def value_and_gradients(
             seen.add(id(variable))
             return values.get(id(variable), array)
 
-        with reading(read):
-            result = loss()
+        result = read_by(read, loss)
         total = result[0] if isinstance(result, tuple) else result
         return jnp.sum(jnp.asarray(total, float)), result
 

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from adamax._arrays import array_namespace, read_only
+from adamax.reading import read_by
 from adamax.sparse import IndexedSlices
-from adamax.variable import Variable, reading
+from adamax.variable import Variable
 from adamax_adapters.gradients import indexing
 from adamax_adapters.gradients.axes import like
 from adamax_adapters.gradients.derivatives import RULES, SEQUENCE_RULES
@@ -133,8 +134,7 @@ def value_and_gradients(
     """
     tape = Tape()
     try:
-        with reading(tape.read):
-            result = loss()
+        result = read_by(tape.read, loss)
         gradient = tape.back(result) if not isinstance(result, tuple) else None
         return plain(result), [gradient(variable) for variable in variables()] if gradient else []
     finally:

@@ -7,8 +7,9 @@ import torch
 
 from adamax import nesting
 from adamax._arrays import without_graph
+from adamax.reading import read_by
 from adamax.sparse import IndexedSlices
-from adamax.variable import Variable, reading
+from adamax.variable import Variable
 
 __all__ = ["value_and_gradients"]
 
@@ -27,8 +28,8 @@ def value_and_gradients(
             leaves[id(variable)] = array.detach().requires_grad_()
         return leaves.get(id(variable), array)
 
-    with torch.enable_grad(), reading(read):
-        result = loss()
+    with torch.enable_grad():
+        result = read_by(read, loss)
     if isinstance(result, tuple):
         return _detached(result), []
     given = [leaves.get(id(x)) if isinstance(x, Variable) else x for x in variables()]

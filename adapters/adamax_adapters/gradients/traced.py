@@ -15,6 +15,7 @@ from adamax._arrays import (
     is_torch_array,
 )
 from adamax.layout import home_of
+from adamax.operators import Operators
 from adamax.variable import Variable
 from adamax_adapters.gradients.derivatives import CONSTANT, NUMPY_NAMES, RULES, SEQUENCE_RULES
 
@@ -84,14 +85,6 @@ def _is_real(kind: tuple[type, Any]) -> bool:
     return dtype_name(kind[1]) in COMPUTE_DTYPES
 
 
-def _operator(name: str, compute: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda self, *others: call(name, compute, self, *others)
-
-
-def _reflected(name: str, compute: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda self, other: call(name, compute, other, self)
-
-
 class TracedNamespace:
     """A namespace whose functions note what they are called on."""
 
@@ -143,10 +136,12 @@ COMPOSED: dict[str, Callable[..., Any]] = {
 """Functions that are made of others, of the namespace that is their first argument."""
 
 
-class Traced:
+class Traced(Operators):
     """An array that depends on variables: it computes as the array does, and notes it."""
 
     __slots__ = ("array", "place", "tape")
+
+    _operate = staticmethod(call)
 
     def __init__(self, array: Any, tape: Any, place: int) -> None:
         self.array = array
@@ -229,30 +224,3 @@ class Traced:
 
     def __repr__(self) -> str:
         return f"Traced({self.array!r})"
-
-    __abs__ = _operator("abs", operator.abs)
-    __neg__ = _operator("negative", operator.neg)
-    __pos__ = _operator("positive", operator.pos)
-    __eq__ = _operator("equal", operator.eq)
-    __ne__ = _operator("not_equal", operator.ne)
-    __lt__ = _operator("less", operator.lt)
-    __le__ = _operator("less_equal", operator.le)
-    __gt__ = _operator("greater", operator.gt)
-    __ge__ = _operator("greater_equal", operator.ge)
-    __add__ = _operator("add", operator.add)
-    __radd__ = _reflected("add", operator.add)
-    __sub__ = _operator("subtract", operator.sub)
-    __rsub__ = _reflected("subtract", operator.sub)
-    __mul__ = _operator("multiply", operator.mul)
-    __rmul__ = _reflected("multiply", operator.mul)
-    __truediv__ = _operator("divide", operator.truediv)
-    __rtruediv__ = _reflected("divide", operator.truediv)
-    __floordiv__ = _operator("floor_divide", operator.floordiv)
-    __rfloordiv__ = _reflected("floor_divide", operator.floordiv)
-    __mod__ = _operator("remainder", operator.mod)
-    __rmod__ = _reflected("remainder", operator.mod)
-    __pow__ = _operator("pow", operator.pow)
-    __rpow__ = _reflected("pow", operator.pow)
-    __matmul__ = _operator("matmul", operator.matmul)
-    __rmatmul__ = _reflected("matmul", operator.matmul)
-    __hash__ = object.__hash__
