@@ -15,6 +15,7 @@ __all__ = [
     "Namespace",
     "array_namespace",
     "as_numpy",
+    "bared",
     "compute_dtype",
     "computes_in_itself",
     "device_of",
@@ -22,6 +23,7 @@ __all__ = [
     "in_dtype",
     "indices_readable",
     "is_array",
+    "is_bare",
     "is_cupy_array",
     "is_dask_array",
     "is_immutable",
@@ -129,6 +131,20 @@ def read_only(x: Array) -> Array:
 def without_graph(x: Array) -> Array:
     """Return `x` cut off from the graph that torch records; the same memory."""
     return x.detach() if compat.is_torch_array(x) else x
+
+
+def is_bare(x: Array) -> bool:
+    """Return whether the memory of `x` holds its elements, and nothing else belongs to it.
+
+    A tensor of torch may also have a graph, or a note that its memory is to be read negated.
+    """
+    graph = getattr(x, "requires_grad", None)
+    return graph is None or not (graph or x.is_neg())
+
+
+def bared(x: Array) -> Array:
+    """Return `x` without the graph of torch; a copy if torch reads its memory negated."""
+    return x.detach().resolve_neg() if compat.is_torch_array(x) else x
 
 
 def as_numpy(x: Array) -> Any:

@@ -60,7 +60,8 @@ def home_of(array: Array) -> Any:
 def layout_of(x: Array) -> Any:
     """Return what is equal, after a quick look, for arrays in one place and laid out alike."""
     sharding = getattr(x, "sharding", None)
-    return sharding or (getattr(x, "device", None), getattr(x, "chunks", None))
+    # torch calls strided or sparse what it names the layout.
+    return sharding or tuple(getattr(x, name, None) for name in ("device", "layout", "chunks"))
 
 
 def laid_out_as(x: Array, array: Array) -> Array:

@@ -6,7 +6,7 @@ removed. Every occurrence of a row gets that row's whole sum, so each computes t
 and it does not matter which of them is written.
 """
 
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from adamax import rule
 from adamax._arrays import (
@@ -15,11 +15,20 @@ from adamax._arrays import (
     array_namespace,
     device_of,
     is_jax_array,
+    is_torch_array,
     rows_assignable,
 )
 from adamax._public import public
 
-__all__ = ["Gradient", "IndexedSlices", "rows_of", "set_rows", "step_rows", "sum_duplicates"]
+__all__ = [
+    "Gradient",
+    "IndexedSlices",
+    "as_slices",
+    "rows_of",
+    "set_rows",
+    "step_rows",
+    "sum_duplicates",
+]
 
 
 @public
@@ -50,6 +59,21 @@ class IndexedSlices(NamedTuple):
 
 Gradient: TypeAlias = Array | IndexedSlices
 """What a parameter's gradient may be: an array of its shape, or some of its rows."""
+
+
+def as_slices(grad: Any, name: str) -> Any:
+    """Return a sparse gradient of torch, such as `nn.Embedding(sparse=True)` has, as IndexedSlices.
+
+    Anything else is returned as it is. ValueError if the tensor does not list whole rows.
+    """
+    if not (is_torch_array(grad) and str(grad.layout).startswith("torch.sparse")):
+        return grad
+    if not grad.is_sparse or grad.sparse_dim() != 1:
+        raise ValueError(
+            f"Expected a dense gradient, or one that lists rows as nn.Embedding(sparse=True) has, "
+            f"received a tensor of layout {grad.layout}, for {name}; call to_dense() on it"
+        )
+    return IndexedSlices(grad._values(), grad._indices().squeeze(0), tuple(grad.shape))
 
 
 def sum_duplicates(slices: IndexedSlices, xp: Namespace) -> IndexedSlices:

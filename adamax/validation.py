@@ -19,13 +19,14 @@ from adamax._arrays import (
     in_dtype,
     indices_readable,
     is_array,
+    is_bare,
     is_immutable,
     is_numpy_array,
     is_writeable,
     library_name,
 )
 from adamax.layout import elsewhere, home_of, laid_out_as, layout_of
-from adamax.sparse import Gradient, IndexedSlices
+from adamax.sparse import Gradient, IndexedSlices, as_slices
 
 __all__ = [
     "fits",
@@ -136,8 +137,9 @@ def gradient(grad: Any, param: Array, name: str) -> Gradient:
     """Return the gradient of the parameter called `name`, converted to its compute dtype.
 
     Accepts an array of the parameter's shape, library and device in any real floating dtype;
-    `IndexedSlices`; or numbers and lists, which become an array.
+    `IndexedSlices` or a sparse tensor of torch; or numbers and lists, which become an array.
     """
+    grad = as_slices(grad, name)
     if isinstance(grad, IndexedSlices):
         return _slices(grad, param, name)
     what = f"the gradient of {name}"
@@ -156,13 +158,13 @@ def fits(grad: Any, param: Array) -> bool:
     It may also be the case where this is False.
     """
     return (
-        (is_immutable(param) or is_writeable(param))
+        (is_writeable(param) or is_immutable(param))
         and type(grad) is type(param)
         and grad.dtype == param.dtype
         and grad.shape == param.shape
         and computes_in_itself(param.dtype)
         and layout_of(grad) == layout_of(param)
-        and not getattr(grad, "requires_grad", False)
+        and is_bare(grad)
     )
 
 

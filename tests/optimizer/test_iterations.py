@@ -124,6 +124,19 @@ def test_a_counter_that_cannot_count_on_stops_the_step(dtype: str, value: int) -
     assert snapshot(optimizer, w) == before
 
 
+def test_a_counter_that_cannot_be_written_to_stops_the_step() -> None:
+    """A read-only counter is an error before the variables move, in the first step and later."""
+    optimizer, w = Adamax(), Variable(np.ones(2))
+    for steps in range(2):
+        optimizer.iterations.value.flags.writeable = False
+        before = snapshot(optimizer, w)
+        with pytest.raises(ValueError, match=r"counter that can be written to.*Adamax/iter"):
+            step(optimizer, w)
+        assert snapshot(optimizer, w) == before
+        optimizer.iterations.value.flags.writeable = True
+        assert step(optimizer, w) == steps + 1
+
+
 def test_last_step_that_a_counter_holds_is_taken() -> None:
     """The limit is the number itself, not one before it."""
     optimizer, w = Adamax(), Variable(np.ones(2))

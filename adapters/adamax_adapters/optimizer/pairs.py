@@ -10,10 +10,10 @@ from adamax import validation
 from adamax._arrays import (
     Array,
     array_namespace,
+    bared,
     computes_in_itself,
     is_immutable,
     is_writeable,
-    without_graph,
 )
 from adamax.clipping import clip_all
 from adamax.layout import owner_of
@@ -160,7 +160,7 @@ def _checked(grad: Any, variable: Variable) -> Gradient:
             f"Cannot use a constraint function on a sparse variable: {variable.name} has a "
             "constraint and its gradient is IndexedSlices"
         )
-    return _with(without_graph, grad)
+    return _with(bared, grad)
 
 
 def _with(change: Callable[[Array], Array], grad: Gradient) -> Gradient:

@@ -41,8 +41,13 @@ def counter(variable: Any, instead_of: Variable | None) -> Variable:
 def step_after(iterations: Variable) -> int:
     """Return the number of the next step, counted from 1.
 
-    ValueError if the counter is below 0, or could not hold the number.
+    ValueError if the counter is below 0, could not hold the number, or cannot be written to.
     """
+    if not iterations._value.flags.writeable:
+        raise ValueError(
+            f"Expected a counter that can be written to, received a read-only array, for "
+            f"{iterations.name}; set optimizer.iterations.value.flags.writeable = True"
+        )
     t, most = int(iterations) + 1, np.iinfo(iterations.dtype).max
     if not 1 <= t <= most:
         raise ValueError(
