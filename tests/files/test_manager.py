@@ -4,6 +4,7 @@ import errno
 import gc
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -108,7 +109,7 @@ def renamed(path: Path) -> None:
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "a changed byte": (damage, "sha256"),
+    "a changed byte": (damage, "SHA-256"),
     "cut short": (lambda path: os.truncate(path, 100), "cut short"),
     "empty": (lambda path: os.truncate(path, 0), "cut short"),
     "renamed": (renamed, "is of step 1, or renamed"),
@@ -169,6 +170,65 @@ def test_if_nothing_can_be_trusted_that_is_an_error(tmp_path: Path) -> None:
     assert same(run.state(), before)
 
 
+@pytest.mark.parametrize("moment", ["before it is opened", "while the folder is listed"])
+def test_a_file_that_a_saver_removes_is_not_missed(
+    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a process that saves with keep=1, a folder is never taken for an empty one."""
+    run, other = new_run(), new_run(1)
+    with CheckpointManager(tmp_path, keep=1) as manager:
+        saved(manager, run, 1)
+        waiting = [2]
+
+        def save_the_next() -> None:
+            if waiting:
+                saved(manager, run, waiting.pop())
+
+        def read_late(path: Path) -> Any:
+            save_the_next()
+            return contents.read(path)
+
+        class Listing(list[os.DirEntry[str]]):
+            def __enter__(self) -> Any:
+                save_the_next()
+                return self
+
+            def __exit__(self, *error: object) -> None: ...
+
+        if moment == "before it is opened":
+            monkeypatch.setattr(manager_module, "read", read_late)
+        else:
+            scandir = os.scandir
+
+            def listing(path: Path) -> Any:
+                with scandir(path) as entries:
+                    return Listing(entries)
+
+            monkeypatch.setattr(os, "scandir", listing)
+        restored = CheckpointManager(tmp_path).restore_latest(other.optimizer, other.variables)
+    assert restored == (tmp_path / name(2), 2, {})
+    assert same(other.state(), run.state())
+
+
+@pytest.mark.parametrize("error", [MemoryError("no memory"), OSError("no disk")])
+def test_an_error_that_one_file_causes_is_not_the_end(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that memory cannot hold is passed over as one that the disk cannot read."""
+    run = new_run()
+    with CheckpointManager(tmp_path) as manager:
+        saved(manager, run, 1, 2)
+
+    def read_some(path: Path) -> Any:
+        if path.name == name(2):
+            raise error
+        return contents.read(path)
+
+    monkeypatch.setattr(manager_module, "read", read_some)
+    restored = CheckpointManager(tmp_path).restore_latest(run.optimizer, run.variables)
+    assert restored == (tmp_path / name(1), 1, {tmp_path / name(2): str(error)})
+
+
 def test_a_sound_file_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
     """It is no reason to go back to an older one: the variables are other ones."""
     run = new_run()
@@ -202,7 +262,7 @@ def test_two_runs_are_not_mixed(tmp_path: Path) -> None:
         saved(manager, first, 5)
     with (
         CheckpointManager(tmp_path) as manager,
-        pytest.raises(CheckpointError, match=rf"{name(5)}, of a later step than 1: go on from it"),
+        pytest.raises(CheckpointError, match=rf"later than step 1 in .*, found {name(5)}; resume"),
     ):
         saved(manager, second, 1)
     assert names(tmp_path) == [name(5)]
@@ -252,7 +312,7 @@ def test_two_writers_are_one_too_many(owned: CheckpointManager, tmp_path: Path) 
     """Another manager of the folder can restore and not save, until the first is closed."""
     run, other = new_run(1), CheckpointManager(tmp_path)
     assert other.restore_latest(run.optimizer, run.variables) is not None
-    with pytest.raises(CheckpointError, match="another CheckpointManager saves into"):
+    with pytest.raises(CheckpointError, match="Expected a single writer for"):
         saved(other, run, 2)
     assert names(tmp_path) == [name(1)]
     owned.close()
@@ -281,10 +341,10 @@ def test_a_folder_that_cannot_be_written_to_is_told(
 ) -> None:
     """It is not mistaken for one in which another manager saves."""
 
-    def locked_file(path: Path) -> int:
+    def locked_file(path: Path) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(manager_module, "lock_file", locked_file)
+    monkeypatch.setattr(manager_module, "FileLock", locked_file)
     with pytest.raises(PermissionError):
         saved(CheckpointManager(tmp_path), new_run(), 1)
 
@@ -300,6 +360,59 @@ time.sleep(600)
 """
 
 
+FORK = """
+import os, sys, time
+from ctypes import PyDLL
+from adamax import Adamax, CheckpointError, CheckpointManager
+
+with CheckpointManager(sys.argv[1]) as manager:
+    manager.save(Adamax())
+    child = os.fork() if sys.argv[2] == "python" else PyDLL(None).fork()
+    if child == 0:
+        if sys.argv[2] == "python":
+            manager.close()
+            try:
+                manager.save(Adamax())
+            except CheckpointError:
+                print("refused", flush=True)
+        time.sleep(600)
+    print(child, flush=True)
+    sys.stdin.readline()
+print("closed", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.parametrize(("fork", "end"), [("python", "close"), ("python", "kill"), ("C", "close")])
+def test_a_forked_child_does_not_hold_the_lock(fork: str, end: str, tmp_path: Path) -> None:
+    """The lock ends with its manager or process although a child lives, and not by the child."""
+    command = [sys.executable, "-c", FORK, str(tmp_path), fork]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment(), stdin=pipe, stdout=pipe) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        said = {process.stdout.readline() for _ in range(1 + (fork == "python"))}
+        (child,) = (int(line) for line in said - {b"refused\n"})
+        try:
+            assert (b"refused\n" in said) == (fork == "python")
+            with pytest.raises(CheckpointError, match="single writer"):
+                CheckpointManager(tmp_path).save(Adamax())
+            if end == "kill":
+                process.kill()
+                process.wait()
+            else:
+                process.stdin.write(b"\n")
+                process.stdin.flush()
+                assert process.stdout.readline() == b"closed\n"
+            os.kill(child, 0)  # it lives
+            with CheckpointManager(tmp_path) as manager:
+                manager.save(Adamax())
+        finally:
+            os.kill(child, signal.SIGKILL)
+            process.kill()
+
+
 def test_a_killed_process_lets_go(tmp_path: Path) -> None:
     """Another process keeps this one out as long as it lives, and no longer."""
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
@@ -307,7 +420,7 @@ def test_a_killed_process_lets_go(tmp_path: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == b"saved\n"
         with CheckpointManager(tmp_path) as manager:
-            with pytest.raises(CheckpointError, match="in another process"):
+            with pytest.raises(CheckpointError, match="this or another process"):
                 manager.save(Adamax())
             process.kill()
             process.wait()

@@ -2,7 +2,6 @@
 
 import os
 import re
-import weakref
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -10,7 +9,7 @@ from typing import Any, NamedTuple, Self
 from adamax._public import public
 from adamax_adapters.files.contents import Contents, read, write
 from adamax_adapters.files.durable import make_folder, temporary_of
-from adamax_adapters.files.locking import lock_file
+from adamax_adapters.files.locking import FileLock
 from adamax_adapters.files.state import restore, snapshot
 from adamax_adapters.files.tensorfile import CheckpointError
 from adamax_adapters.keras import Adamax
@@ -41,8 +40,9 @@ class CheckpointManager:
 
     Notes
     -----
-    From its first `save` until `close`, the end of a ``with`` block or the end of the process,
-    however that comes, no other manager can save into the folder.
+    The first `save` locks the folder against other managers. `close`, the end of the ``with``
+    block, or the end of the process, even by a kill, releases the lock. The child of a fork does
+    not hold it.
 
     Examples
     --------
@@ -67,7 +67,7 @@ class CheckpointManager:
         self.directory = Path(directory)
         self.keep = keep
         self._damaged: set[Path] = set()
-        self._lock: weakref.finalize[Any, Any] | None = None
+        self._lock: FileLock | None = None
 
     def save(self, optimizer: Adamax, variables: Any = None) -> Path:
         """Write a checkpoint, named after its step, and remove those that are no longer kept.
@@ -115,14 +115,18 @@ class CheckpointManager:
             If it holds some and none can be trusted, or if the newest sound one does not fit.
         """
         refused: dict[Path, str] = {}
-        for step, path in reversed(self.checkpoints().items()):
+        listed = self.checkpoints()
+        while listed:
+            step, path = listed.popitem()
             try:
                 contents = _trusted(path, step)
-            except (CheckpointError, OSError) as error:
+            except FileNotFoundError:  # removed by a process that has saved a newer one
+                refused, listed = {}, self.checkpoints()
+            except (CheckpointError, OSError, MemoryError) as error:
                 refused[path] = str(error)
-                continue
-            restore(path, contents, optimizer, variables)
-            return Restored(path, step, refused)
+            else:
+                restore(path, contents, optimizer, variables)
+                return Restored(path, step, refused)
         if refused:
             reasons = "; ".join(refused.values())
             raise CheckpointError(f"no checkpoint in {self.directory} can be trusted: {reasons}")
@@ -132,14 +136,16 @@ class CheckpointManager:
         """Return the files that are called as checkpoints are, by their steps, the newest last."""
         if not self.directory.exists():
             return {}
-        steps = {_step(path.name): path for path in self.directory.iterdir() if path.is_file()}
-        return {step: steps[step] for step in sorted(steps) if step >= 0}
+        # The listing itself says which are files: one that a process removes meanwhile is listed,
+        # so that whoever opens it notices, and not left out.
+        with os.scandir(self.directory) as entries:
+            steps = {_step(entry.name): entry.name for entry in entries if entry.is_file()}
+        return {step: self.directory / steps[step] for step in sorted(steps) if step >= 0}
 
     def close(self) -> None:
         """Let other managers save into the folder; the next `save` takes it back."""
         if self._lock is not None:
-            self._lock()
-            self._lock = None
+            self._lock.release()
 
     def __enter__(self) -> Self:
         return self
@@ -163,23 +169,22 @@ class CheckpointManager:
                 self._damaged.add(path)
                 continue
             raise CheckpointError(
-                f"{self.directory} holds {path.name}, of a later step than {step}: "
-                "go on from it by restore_latest, or use another folder"
+                f"Expected no checkpoint later than step {step} in {self.directory}, found "
+                f"{path.name}; resume from it with restore_latest, or save to another folder"
             )
 
     def _own(self) -> None:
         """Make the folder, take its lock, and remove what writers left that were killed."""
-        if self._lock is not None:
+        if self._lock is not None and self._lock.held:
             return
         make_folder(self.directory)
         try:
-            descriptor = lock_file(self.directory / ".lock")
+            self._lock = FileLock(self.directory / ".lock")
         except BlockingIOError:
             raise CheckpointError(
-                f"another CheckpointManager saves into {self.directory}, here or in another "
-                "process: close it, or use another folder"
+                f"Expected a single writer for {self.directory}, found another CheckpointManager "
+                "in this or another process; close it, or save to another folder"
             ) from None
-        self._lock = weakref.finalize(self, os.close, descriptor)
         for path in self.directory.iterdir():
             if _step(temporary_of(path.name)) >= 0:
                 path.unlink(missing_ok=True)
