@@ -2,7 +2,9 @@
 
 import errno
 import os
+import socket
 import stat
+import struct
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -14,7 +16,12 @@ from runs import new_run, same
 from adamax import load_checkpoint, save_checkpoint
 from adamax_adapters.files import durable
 from adamax_adapters.files.contents import read
-from adamax_adapters.files.durable import make_folder, temporary_of, write_whole
+from adamax_adapters.files.durable import (
+    make_folder,
+    open_regular,
+    temporary_of,
+    write_whole,
+)
 
 OLD, NEW = b"the old content", [b"the new ", b"content, ", b"in pieces"]
 
@@ -118,7 +125,7 @@ FAILURES = {
 }
 
 
-# Both end with replace; open, fsync, close of the folder.
+# Both begin by opening the folder, and end with replace; fsync, close of the folder.
 WAYS = {
     "in order": "open lseek write write write fsync close".split(),
     "beginning last": "open lseek write write lseek write fsync close".split(),
@@ -135,7 +142,7 @@ def test_every_failure_leaves_the_old_file_or_the_new_one(
     """With a failure at every operation in turn: old or new, never neither, and no other file."""
     path = tmp_path / "file"
     calls = [operation.name for operation in operations(use, path, way)]
-    assert calls == [*WAYS[way], "replace", "open", "fsync", "close"]
+    assert calls == ["open", *WAYS[way], "replace", "fsync", "close"]
     outcomes = set()
     for number in range(len(calls)):
         path.unlink(missing_ok=True)
@@ -186,7 +193,7 @@ def test_a_system_that_takes_nothing_is_an_error(
     tmp_path: Path, use: Callable[[System], System]
 ) -> None:
     """A write of 0 bytes is no reason to try for ever."""
-    use(System(2, lambda real, *arguments: 0))
+    use(System(3, lambda real, *arguments: 0))
     with pytest.raises(OSError, match="no more bytes"):
         write_whole(tmp_path / "file", NEW)
     assert os.listdir(tmp_path) == []
@@ -280,6 +287,134 @@ def test_permissions_are_those_that_the_umask_allows(umask: int, tmp_path: Path)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o666 & ~umask
 
 
+@pytest.fixture
+def private(tmp_path: Path) -> Path:
+    """A file that only its owner may read."""
+    path = tmp_path / "file"
+    path.write_bytes(OLD)
+    path.chmod(0o600)
+    return path
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444, 0o666, 0o755])
+def test_the_mode_of_a_file_is_kept(mode: int, private: Path) -> None:
+    """Whatever the umask: nobody can read a new version who could not read the old one."""
+    private.chmod(mode)
+    modes: list[int] = []
+
+    def pieces() -> Iterator[bytes]:
+        modes.extend(stat.S_IMODE(path.stat().st_mode) for path in private.parent.iterdir())
+        yield from NEW
+
+    write_whole(private, pieces())
+    assert private.read_bytes() == b"".join(NEW)
+    assert modes == [mode, mode]  # of the old file and of the temporary one
+    assert stat.S_IMODE(private.stat().st_mode) == mode
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
+def test_no_moment_makes_a_file_more_readable(
+    private: Path, use: Callable[[System], System]
+) -> None:
+    """A temporary file is created private: not even before its mode is set can others open it."""
+    log = operations(use, private, "in order")
+    assert log[1].arguments[2] == 0o600
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
+@pytest.mark.parametrize(("mode", "kept"), [(0o664, 0o664), (0o640, 0o640), (0o604, 0o604)])
+@pytest.mark.parametrize("may", ["everything", "the group", "nothing"])
+def test_the_owner_is_kept_as_far_as_the_process_may(
+    may: str, mode: int, kept: int, private: Path, use: Callable[[System], System]
+) -> None:
+    """If the group is another one, it and all others may only do what both could before."""
+    private.chmod(mode)
+    calls = []
+
+    class Owned(System):
+        def fchown(self, descriptor: int, owner: int, group: int) -> None:
+            calls.append((owner, group))
+            if may == "nothing" or (may == "the group" and owner != -1):
+                raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    old = private.stat()
+    use(Owned())
+    write_whole(private, NEW)
+    expected = [(old.st_uid, old.st_gid), (-1, old.st_gid)]
+    assert calls == (expected[:1] if may == "everything" else expected)
+    if may == "nothing":
+        kept = {0o664: 0o644, 0o640: 0o600, 0o604: 0o600}[mode]
+    assert stat.S_IMODE(private.stat().st_mode) == kept
+
+
+def test_an_access_list_is_kept(private: Path) -> None:
+    """The bits of the group are then no rights of the group, and must not become any."""
+    entries = [(1, 6, -1), (2, 6, 12345), (4, 0, -1), (16, 6, -1), (32, 0, -1)]
+    access = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+    try:
+        os.setxattr(private, durable.ACCESS_LIST, access)
+    except (AttributeError, OSError):
+        pytest.skip("the file system has no access lists")
+    write_whole(private, NEW)
+    assert os.getxattr(private, durable.ACCESS_LIST) == access
+    assert stat.S_IMODE(private.stat().st_mode) == 0o660
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no FIFOs")
+@pytest.mark.parametrize("read_or_write", [open_regular, lambda path: write_whole(path, NEW)])
+@pytest.mark.parametrize("through_a_link", [False, True])
+def test_only_regular_files_are_opened(
+    through_a_link: bool, read_or_write: Callable[[Path], Any], tmp_path: Path
+) -> None:
+    """A FIFO, a socket, a device and a folder are refused by name, and stay what they are."""
+    os.mkfifo(tmp_path / "FIFO")
+    (tmp_path / "folder").mkdir()
+    kinds = {tmp_path / "FIFO": "a FIFO", tmp_path / "folder": "a folder"}
+    kinds[Path("/dev/null")] = "a character device"
+    with socket.socket(socket.AF_UNIX) as end:
+        end.bind(str(tmp_path / "socket"))
+        kinds[tmp_path / "socket"] = "a socket"
+        for path, kind in kinds.items():
+            given = path
+            if through_a_link:
+                given = tmp_path / f"link to {path.name}"
+                given.symlink_to(path)
+            mode = path.stat().st_mode
+            with pytest.raises(OSError, match=f"Expected a regular file, found {kind}"):
+                read_or_write(given)
+            assert path.stat().st_mode == mode
+    assert not [name for name in os.listdir(tmp_path) if temporary_of(name)]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows opens no folder")
+def test_a_folder_that_cannot_be_synced_is_told_before_anything_is_written(
+    private: Path, use: Callable[[System], System]
+) -> None:
+    """The error comes while the old file is still there: a folder may be writable, not readable."""
+    system = use(System(0, error(errno.EACCES)))
+    with pytest.raises(PermissionError):
+        write_whole(private, NEW)
+    assert [operation.name for operation in system.log] == ["open"]
+    assert private.read_bytes() == OLD
+
+
+@pytest.mark.parametrize("name", ["x" * 233, "x" * 234, "x" * 255, "é" * 127, "x" + "😀" * 63])
+def test_names_of_every_length_can_be_saved_to(
+    name: str, tmp_path: Path, use: Callable[[System], System]
+) -> None:
+    """The temporary name is no longer than a file system allows; a long one is cut."""
+    system = use(System())
+    write_whole(tmp_path / name, NEW)
+    write_whole(tmp_path / name, NEW)
+    assert os.listdir(tmp_path) == [name]
+    temporary = os.path.basename(system.log[1].arguments[0])
+    assert len(os.fsencode(temporary)) <= 255
+    beginning = temporary_of(temporary)
+    assert name.startswith(beginning)
+    assert len(os.fsencode(beginning)) > 229 or beginning == name
+
+
 def test_a_symbolic_link_stays_one(tmp_path: Path) -> None:
     """The file that a link names is replaced, not the link."""
     (tmp_path / "elsewhere").mkdir()
@@ -302,7 +437,7 @@ def test_temporary_files_are_known_by_their_names(
     tmp_path: Path, use: Callable[[System], System]
 ) -> None:
     """What a killed writer leaves can be told from every other file."""
-    temporary = operations(use, tmp_path / "step-1.safetensors", "in order")[0].arguments[0]
+    temporary = operations(use, tmp_path / "step-1.safetensors", "in order")[1].arguments[0]
     assert temporary_of(os.path.basename(temporary)) == "step-1.safetensors"
     others = "file .file .file.tmp file.0123456789abcdef.tmp .0123456789abcdef.tmp .f.0123.tmp"
     assert {temporary_of(name) for name in others.split()} == {""}

@@ -10,6 +10,7 @@ import numpy as np
 
 from adamax._public import public
 from adamax.variable import Variable
+from adamax_adapters.files.durable import open_regular
 from adamax_adapters.files.layouts import assign_in_order
 from adamax_adapters.files.tensorfile import CheckpointError, Tensor
 from adamax_adapters.installation import install
@@ -93,7 +94,7 @@ def _read(path: str | os.PathLike[str], shapes: list[tuple[int, ...]]) -> list[A
         raise ModuleNotFoundError(
             f"the files of Keras are read with h5py: {install('keras-files')}"
         ) from None
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         try:
             with h5py.File(_weights_file(file), "r") as h5:
                 return _arrays(h5, shapes)
