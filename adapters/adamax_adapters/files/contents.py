@@ -1,23 +1,19 @@
 """What a checkpoint holds, and how that stands in its file: tensors, metadata and their hashes."""
 
-import hashlib
 import os
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import adamax
 from adamax_adapters.files.canonical import canonical, has_form, read_canonical
-from adamax_adapters.files.durable import write_whole
+from adamax_adapters.files.digests import Digests, sha256
+from adamax_adapters.files.durable import open_regular, write_whole
 from adamax_adapters.files.tensorfile import CheckpointError, Tensor, body, decode, head
 
 __all__ = ["Contents", "Description", "damaged", "examine", "read", "write"]
 
 FORMAT = 1
 """Version of the metadata; a reader refuses those it does not know."""
-
-THREADS_PAY = 2**20  # bytes to hash
 
 FORM = {
     "digest": str,
@@ -90,16 +86,16 @@ def write(path: str | os.PathLike[str], contents: Contents) -> None:
         If the file cannot be written; an old one is left as it was.
     """
     tensors = contents.tensors
-    blank = _written(contents._replace(sha256=dict.fromkeys(tensors, _sha256(""))))
+    blank = _written(contents._replace(sha256=dict.fromkeys(tensors, sha256(""))))
     _metadata(blank)  # what could not be read is not written
     length = len(head(tensors, blank))  # hashes are all of one length
-    with _digests(tensors) as digests:
+    with Digests(tensors) as digests:
         # The threads hash while the elements are written.
         write_whole(
             path,
             body(tensors),
             length=length,
-            beginning=lambda: head(tensors, _written(contents._replace(sha256=dict(digests)))),
+            beginning=lambda: head(tensors, _written(contents._replace(sha256=digests.result()))),
         )
 
 
@@ -117,8 +113,9 @@ def read(path: str | os.PathLike[str]) -> Contents:
     names = damaged(contents)
     if names:
         raise CheckpointError(
-            f"{os.fspath(path)} is damaged: the sha256 is not that of what was written, of "
-            + ", ".join(map(repr, names))
+            "Expected the recorded SHA-256 sums, found different ones, for "
+            f"{', '.join(map(repr, names))} in {os.fspath(path)}: the file is corrupt; restore "
+            "another checkpoint"
         )
     return contents
 
@@ -132,7 +129,7 @@ def examine(path: str | os.PathLike[str]) -> Contents:
         As `read` does.
     """
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             tensors, text = decode(file)
         metadata = _metadata(text)
         described = [Description(**entry) for entry in metadata.pop("variables")]
@@ -146,8 +143,8 @@ def examine(path: str | os.PathLike[str]) -> Contents:
 
 def damaged(contents: Contents) -> list[str]:
     """Return the names of the tensors that are not what was written."""
-    with _digests(contents.tensors) as digests:
-        found = dict(digests)
+    with Digests(contents.tensors) as digests:
+        found = digests.result()
     return [name for name in contents.names() if contents.sha256[name] != found[name]]
 
 
@@ -157,7 +154,7 @@ def _written(contents: Contents) -> str:
     metadata["variables"] = [entry._asdict() for entry in contents.variables]
     del metadata["tensors"]
     try:
-        metadata["digest"] = _sha256(canonical(metadata))
+        metadata["digest"] = sha256(canonical(metadata))
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"the optimizer's configuration is not plain JSON: {error}") from None
     return canonical(metadata)
@@ -180,29 +177,6 @@ def _metadata(text: str) -> dict[str, Any]:
     if not 0 <= metadata["iterations"] < 2**63:
         raise CheckpointError(f"{metadata['iterations']} is no number of steps")
     digest = metadata.pop("digest")
-    if digest != _sha256(canonical(metadata)):
+    if digest != sha256(canonical(metadata)):
         raise CheckpointError("its metadata is not what was written, as the sha256 differs")
     return metadata
-
-
-@contextmanager
-def _digests(tensors: Mapping[str, Tensor]) -> Iterator[Iterator[tuple[str, str]]]:
-    """Give the block the names of tensors with their sha256s; threads hash while the block runs."""
-    parts = tensors.values()
-    found: Iterator[str] = map(_tensor_digest, parts)
-    with ThreadPoolExecutor() as pool:
-        if sum(part.stored.nbytes for part in parts) > THREADS_PAY:
-            with suppress(RuntimeError):  # a process that is about to end starts no threads
-                found = pool.map(_tensor_digest, parts)
-        yield zip(tensors, found, strict=True)
-
-
-def _tensor_digest(part: Tensor) -> str:
-    """Return the sha256 of dtype, shape and elements together."""
-    return _sha256(f"{part.code}{canonical(part.shape)}", part.data())
-
-
-def _sha256(text: str, data: Any = b"") -> str:
-    digest = hashlib.sha256(text.encode())
-    digest.update(data)
-    return digest.hexdigest()
