@@ -202,6 +202,10 @@ class Variable(Operators):
         """Let NumPy's other functions compute with the value."""
         return func(*map(_unwrap, args), **_unwrap(kwargs))
 
+    def __cupy_override_elementwise_kernel__(self, kernel: Any, *args: Any, **kwargs: Any) -> Any:
+        """Let CuPy's elementwise functions and kernels compute with the value."""
+        return kernel(*map(_unwrap, args), **_unwrap(kwargs))
+
     def __array_namespace__(self, api_version: str | None = None) -> Namespace:
         """Return the namespace of the value."""
         return array_namespace(self.value)

@@ -14,13 +14,31 @@ import array_api_strict
 import numpy as np
 from array_api_compat import array_namespace
 
-__all__ = ["DEVICE", "StandInArray", "namespace", "synchronisations"]
+__all__ = [
+    "DEVICE",
+    "Namespace",
+    "StandInArray",
+    "bare",
+    "dressed",
+    "namespace",
+    "synchronisations",
+]
 
 host: Any = array_namespace(np.empty(0))
 DEVICE = "stand-in:0"
 STANDARD = {*array_api_strict.__all__} - {"fft", "linalg"}
 # Their shapes depend on what is on the device.
 WAITING = {"nonzero", "repeat", "unique_all", "unique_counts", "unique_inverse", "unique_values"}
+
+UFUNCS = dict(
+    pair.split(":")
+    for pair in """
+and:bitwise_and eq:equal floordiv:floor_divide ge:greater_equal gt:greater le:less_equal
+lshift:left_shift lt:less mod:remainder mul:multiply ne:not_equal or:bitwise_or pow:power
+rshift:right_shift sub:subtract truediv:divide xor:bitwise_xor
+""".split()
+)
+"""NumPy's functions whose names are not those of the operators."""
 
 _noted: list[list[str]] = []
 
@@ -40,22 +58,32 @@ def _note(name: str) -> None:
         names.append(name)
 
 
-def _bare(x: Any) -> Any:
+def bare(x: Any) -> Any:
     """Return NumPy's array for ours; a TypeError where any other array is in it."""
     if isinstance(x, StandInArray):
         return x._data
     if hasattr(type(x), "__array__"):
         raise TypeError(f"Unsupported type {type(x)}: nothing mixes with these, such as NumPy's")
-    return type(x)(map(_bare, x)) if type(x) in (list, tuple) else x
+    if type(x) is dict:
+        return {name: bare(part) for name, part in x.items()}
+    return type(x)(map(bare, x)) if type(x) in (list, tuple) else x
 
 
-def _dressed(x: Any) -> Any:
+def dressed(x: Any, kind: type["StandInArray"]) -> Any:
     """Return ours for NumPy's arrays, and for its scalars, which are arrays here."""
     if isinstance(x, (np.ndarray, np.generic)):
-        return StandInArray(np.asarray(x))
+        return kind(np.asarray(x))
+    parts = [dressed(part, kind) for part in x] if isinstance(x, (list, tuple)) else []
     if isinstance(x, tuple) and hasattr(x, "_fields"):
-        return type(x)(*map(_dressed, x))
-    return type(x)(map(_dressed, x)) if type(x) in (list, tuple) else x
+        return type(x)(*parts)
+    return type(x)(parts) if type(x) in (list, tuple) else x
+
+
+def _decides(x: Any) -> bool:
+    """Say whether `x` is of another type that handles NumPy's functions itself."""
+    return hasattr(x, "__array_ufunc__") and not isinstance(
+        x, (StandInArray, np.ndarray, np.generic)
+    )
 
 
 def _on_device(device: Any) -> None:
@@ -76,8 +104,8 @@ class StandInArray:
     ndim = property(lambda self: self._data.ndim)
     size = property(lambda self: self._data.size)
     device = property(lambda self: DEVICE)
-    T = property(lambda self: StandInArray(self._data.T))
-    mT = property(lambda self: StandInArray(self._data.mT))
+    T = property(lambda self: type(self)(self._data.T))
+    mT = property(lambda self: type(self)(self._data.mT))
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
         return namespace
@@ -86,10 +114,14 @@ class StandInArray:
         raise TypeError("Implicit conversion to a NumPy array is not allowed: use .get()")
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        return _dressed(getattr(ufunc, method)(*map(_bare, inputs), **kwargs))
+        if any(map(_decides, inputs)):
+            return NotImplemented
+        return dressed(getattr(ufunc, method)(*map(bare, inputs), **kwargs), type(self))
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        return _dressed(func(*map(_bare, args), **kwargs))
+        if not all(issubclass(kind, (StandInArray, np.ndarray)) for kind in types):
+            return NotImplemented
+        return dressed(func(*map(bare, args), **kwargs), type(self))
 
     def get(self) -> Any:
         """Return a copy as NumPy's array, once the device has got there."""
@@ -103,23 +135,23 @@ class StandInArray:
         _on_device(device)
         return self
 
-    def __getitem__(self, key: Any) -> "StandInArray":
+    def __getitem__(self, key: Any) -> Any:
         keys = key if isinstance(key, tuple) else (key,)
         if any(isinstance(k, StandInArray) and k.dtype == bool for k in keys):
             _note("__getitem__ with a mask")
-        return StandInArray(np.asarray(self._data[_bare(key)]))
+        return type(self)(np.asarray(self._data[bare(key)]))
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self._data[_bare(key)] = _bare(value)
+        self._data[bare(key)] = bare(value)
 
-    def __iter__(self) -> Iterator["StandInArray"]:
+    def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(len(self)))
 
     def __len__(self) -> int:
         return len(self._data)
 
     def __repr__(self) -> str:
-        return f"StandInArray({self._data!r})"
+        return f"{type(self).__name__}({self._data!r})"
 
 
 def _waiting(name: str) -> Callable[..., Any]:
@@ -131,22 +163,26 @@ def _waiting(name: str) -> Callable[..., Any]:
 
 
 def _unary(compute: Callable[[Any], Any]) -> Callable[..., Any]:
-    return lambda self: _dressed(compute(self._data))
+    return lambda self: dressed(compute(self._data), type(self))
 
 
-def _binary(compute: Callable[[Any, Any], Any], reflected: bool = False) -> Callable[..., Any]:
+def _binary(name: str, reflected: bool = False) -> Callable[..., Any]:
+    compute = getattr(operator, f"__{name}__")
+
     def method(self: StandInArray, other: Any) -> Any:
+        if _decides(other):  # as in CuPy, whose operators then are NumPy's functions
+            return getattr(np, UFUNCS.get(name, name))(self, other)
         if not isinstance(other, (StandInArray, bool, int, float, complex, np.ndarray)):
             return NotImplemented
-        pair = (self._data, _bare(other))
-        return _dressed(compute(*(pair[::-1] if reflected else pair)))
+        pair = (self._data, bare(other))
+        return dressed(compute(*(pair[::-1] if reflected else pair)), type(self))
 
     return method
 
 
 def _in_place(compute: Callable[[Any, Any], Any]) -> Callable[..., Any]:
     def method(self: StandInArray, other: Any) -> Any:
-        self._data[...] = compute(self._data, _bare(other))
+        self._data[...] = compute(self._data, bare(other))
         return self
 
     return method
@@ -159,12 +195,11 @@ for _name in ("item", "tolist"):
 for _name in "abs invert neg pos".split():
     setattr(StandInArray, f"__{_name}__", _unary(getattr(operator, _name)))
 for _name in "eq ge gt le lt ne".split():
-    setattr(StandInArray, f"__{_name}__", _binary(getattr(operator, _name)))
+    setattr(StandInArray, f"__{_name}__", _binary(_name))
 for _name in "add and floordiv lshift matmul mod mul or pow rshift sub truediv xor".split():
-    _compute = getattr(operator, f"__{_name}__")
-    setattr(StandInArray, f"__{_name}__", _binary(_compute))
-    setattr(StandInArray, f"__r{_name}__", _binary(_compute, reflected=True))
-    setattr(StandInArray, f"__i{_name}__", _in_place(_compute))
+    setattr(StandInArray, f"__{_name}__", _binary(_name))
+    setattr(StandInArray, f"__r{_name}__", _binary(_name, reflected=True))
+    setattr(StandInArray, f"__i{_name}__", _in_place(getattr(operator, f"__{_name}__")))
 
 
 class _Information:
@@ -187,10 +222,12 @@ class _Information:
         return [DEVICE]
 
 
-class _Namespace:
-    """The functions of the standard, on these arrays."""
+class Namespace:
+    """The functions of the standard, on arrays of one class."""
 
-    __name__ = "stand_in.namespace"
+    def __init__(self, name: str, kind: type[StandInArray]) -> None:
+        self.__name__ = name
+        self.kind = kind
 
     def __array_namespace_info__(self) -> _Information:
         return _Information()
@@ -199,8 +236,8 @@ class _Namespace:
         """Return an array; the one function that takes those of NumPy, which it copies."""
         _on_device(device)
         if isinstance(x, (np.ndarray, np.generic)):
-            return StandInArray(np.array(x, dtype=dtype))
-        return StandInArray(np.array(_bare(x), dtype=dtype, copy=copy))
+            return self.kind(np.array(x, dtype=dtype))
+        return self.kind(np.array(bare(x), dtype=dtype, copy=copy))
 
     def __getattr__(self, name: str) -> Any:
         if name not in STANDARD:
@@ -213,9 +250,9 @@ class _Namespace:
             _on_device(device)
             if name in WAITING:
                 _note(name)
-            return _dressed(found(*_bare(args), **kwargs))
+            return dressed(found(*bare(args), **kwargs), self.kind)
 
         return function
 
 
-namespace: Any = _Namespace()
+namespace: Any = Namespace("stand_in.namespace", StandInArray)

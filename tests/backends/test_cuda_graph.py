@@ -12,7 +12,8 @@ from adamax.rule import coefficients, step
 
 pytest.importorskip("cupy")
 
-from host_cupy import Host, as_cupy, host
+from host_cupy import as_cupy, host
+from host_launches import Host
 
 from adamax_adapters.backends.cuda_graph import captured
 

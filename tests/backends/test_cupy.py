@@ -19,7 +19,8 @@ from adamax.variable import Variable
 pytest.importorskip("cupy")
 
 import cupy
-from host_cupy import Host, as_cupy, host
+from host_cupy import as_cupy, host
+from host_launches import Host
 
 from adamax_adapters.backends import cupy as backend
 from adamax_adapters.backends import standard

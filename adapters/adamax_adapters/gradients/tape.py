@@ -6,6 +6,7 @@ contributes. Nothing here knows a library, and nothing waits for a device.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from adamax._arrays import array_namespace, read_only
@@ -14,6 +15,7 @@ from adamax.sparse import IndexedSlices
 from adamax.variable import Variable
 from adamax_adapters.gradients import indexing
 from adamax_adapters.gradients.axes import like
+from adamax_adapters.gradients.cupy_refusals import advised
 from adamax_adapters.gradients.derivatives import RULES, SEQUENCE_RULES
 from adamax_adapters.gradients.traced import Traced, is_real, plain
 
@@ -134,7 +136,7 @@ def value_and_gradients(
     """
     tape = Tape()
     try:
-        result = read_by(tape.read, loss)
+        result = read_by(tape.read, partial(advised, loss))
         gradient = tape.back(result) if not isinstance(result, tuple) else None
         return plain(result), [gradient(variable) for variable in variables()] if gradient else []
     finally:

@@ -17,6 +17,7 @@ from adamax._arrays import (
 from adamax.layout import home_of
 from adamax.operators import Operators
 from adamax.variable import Variable
+from adamax_adapters.gradients.cupy_calls import kernel_name, without_defaults
 from adamax_adapters.gradients.derivatives import CONSTANT, NUMPY_NAMES, RULES, SEQUENCE_RULES
 
 __all__ = ["Traced", "TracedNamespace", "call", "is_real", "plain"]
@@ -85,6 +86,12 @@ def _is_real(kind: tuple[type, Any]) -> bool:
     return dtype_name(kind[1]) in COMPUTE_DTYPES
 
 
+def _refuse_to_write_to(x: Any) -> None:
+    x = x.value if isinstance(x, Variable) else x
+    if isinstance(x, Traced) and x.tape.is_variable(x.place):
+        raise RuntimeError("a variable cannot be assigned to inside a loss")
+
+
 class TracedNamespace:
     """A namespace whose functions note what they are called on."""
 
@@ -115,8 +122,10 @@ def _broadcast_arrays(xp: TracedNamespace, *arrays: Any) -> list[Any]:
     return [xp.broadcast_to(x, shape) for x in arrays]
 
 
-def _dot(xp: TracedNamespace, a: Any, b: Any) -> Any:
+def _dot(xp: TracedNamespace, a: Any, b: Any, **options: Any) -> Any:
     """Return NumPy's product of numbers, vectors and matrices."""
+    if options:
+        raise NotImplementedError(f"there is no derivative of dot with {', '.join(options)}")
     axes = [getattr(x, "ndim", 0) for x in (a, b)]
     if max(axes) > 2:
         raise NotImplementedError("there is no derivative of dot with more axes than a matrix has")
@@ -169,8 +178,13 @@ class Traced(Operators):
         if name in ("item", "tolist"):
             return partial(method, self.array)
         # torch's methods share their names with functions that they are not the same as.
-        own = f"Tensor.{name}" if is_torch_array(self.array) else NUMPY_NAMES.get(name, name)
-        return partial(self._xp().noting(own, method), self)
+        if is_torch_array(self.array):
+            return partial(self._xp().noting(f"Tensor.{name}", method), self)
+        return partial(self._call_method, name, method)
+
+    def _call_method(self, name: str, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        given, options = without_defaults(name, args, kwargs)
+        return self._xp().noting(NUMPY_NAMES.get(name, name), method)(self, *given, **options)
 
     def __array_namespace__(self, api_version: str | None = None) -> TracedNamespace:
         return self._xp()
@@ -187,13 +201,19 @@ class Traced(Operators):
         name = NUMPY_NAMES.get(func.__name__, func.__name__)
         return self._xp().noting(name, func)(*args, **kwargs)
 
+    def __cupy_override_elementwise_kernel__(self, kernel: Any, *args: Any, **kwargs: Any) -> Any:
+        """Note CuPy's elementwise functions and kernels."""
+        kwargs = without_defaults(kernel.name, (), kwargs)[1]
+        for out in (*args[kernel.nin :], kwargs.get("out")):
+            _refuse_to_write_to(out)
+        return call(kernel_name(kernel, args, kwargs), kernel, *args, **kwargs)
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         self.tape.refuse("converts something that depends on variables to a NumPy array")
         return as_numpy(self.array)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        if self.tape.is_variable(self.place):
-            raise RuntimeError("a variable cannot be assigned to inside a loss")
+        _refuse_to_write_to(self)
         self.tape.refuse("assigns to elements of something that depends on variables")
         self.array[plain(key)] = plain(value)
 
