@@ -12,8 +12,8 @@ from adamax.rule import coefficients, step
 
 pytest.importorskip("cupy")
 
-from host_cupy import as_cupy, host
-from host_launches import Host
+from host_cupy import HostArray, as_cupy, host
+from host_launches import Graph, Host, Stream
 
 from adamax_adapters.backends.cuda_graph import captured
 
@@ -66,3 +66,41 @@ def test_a_step_that_fails_while_it_is_recorded_counts_as_none(host: Host) -> No
         captured(opt, fails_again)
     assert int(opt.iterations) == 1
     assert len(host.launches) == 1
+
+
+def test_an_invalid_capture_counts_as_no_step(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If CUDA refuses to end a capture, the optimizer is as after the first step, and goes on."""
+    p, gradient = np.ones(2), np.full(2, 0.5)
+    wanted, _, _ = numpy_steps(p.copy(), [gradient] * 2, [0.001] * 2)
+    pairs = [(as_cupy(gradient), Variable.of_array(as_cupy(p), "p"))]
+    opt = Adamax(beta_2=0.99)
+
+    def invalidated(stream: Stream) -> Graph:
+        stream.host.recording = None
+        raise RuntimeError("cudaErrorStreamCaptureInvalidated")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stream, "end_capture", invalidated)
+        with pytest.raises(RuntimeError, match="Invalidated"):
+            captured(opt, lambda: opt.apply_gradients(pairs))
+    assert (int(opt.iterations), len(host.launches)) == (1, 1)
+    opt.apply_gradients(pairs)
+    assert int(opt.iterations) == 2
+    assert np.array_equal(p, wanted)
+
+
+@pytest.mark.parametrize("dtypes", [["float32"], ["float64"], ["float32", "float64"]])
+def test_a_launch_writes_the_step_sizes_that_are_read(
+    host: Host, monkeypatch: pytest.MonkeyPatch, dtypes: list[str]
+) -> None:
+    """One number is written for each dtype of slots, and none for a dtype without slots."""
+    pairs = [
+        (as_cupy(np.ones(2, dtype)), Variable.of_array(as_cupy(np.ones(2, dtype)), dtype))
+        for dtype in dtypes
+    ]
+    opt = Adamax()
+    launch = captured(opt, lambda: opt.apply_gradients(pairs))
+    written: list[str] = []
+    monkeypatch.setattr(HostArray, "fill", lambda self, value: written.append(self.dtype.name))
+    launch()
+    assert sorted(written) == dtypes

@@ -6,7 +6,7 @@ from typing import Any
 
 import cupy
 
-from adamax._arrays import Array
+from adamax._arrays import Array, is_cupy_array
 from adamax.rule import coefficients
 from adamax.variable import Variable
 from adamax_adapters.backends.cupy import step_size_from
@@ -32,6 +32,12 @@ def captured(optimizer: Adamax, step: Callable[[], Any]) -> Callable[[], Variabl
     callable () -> Variable
         Takes one step on the current stream and returns `iterations`, one higher.
 
+    Raises
+    ------
+    CUDARuntimeError
+        If the step does what a graph cannot record, such as wait for the device. The optimizer is
+        as after the first step, and can be used.
+
     Notes
     -----
     The learning rate of every launch is that of its step, schedule and decay included. The other
@@ -45,14 +51,16 @@ def captured(optimizer: Adamax, step: Callable[[], Any]) -> Callable[[], Variabl
         _set_next(step_sizes, optimizer)
         step()
         done = int(optimizer.iterations)
+        in_use = {weight.dtype.name for weight in optimizer.weights if is_cupy_array(weight.value)}
         # Memory that is used in between belongs to the graph, and to nobody else.
         with stream, cupy.cuda.using_allocator(pool.malloc):
             stream.begin_capture()
             try:
                 step()
-            finally:
-                graph = stream.end_capture()
+            finally:  # nothing has been computed; and ending an invalid capture raises
                 optimizer.iterations.assign(done)
+                graph = stream.end_capture()
+    step_sizes = {dtype: array for dtype, array in step_sizes.items() if dtype in in_use}
     return partial(_launch, optimizer, step_sizes, graph, pool)
 
 
