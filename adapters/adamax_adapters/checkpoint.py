@@ -29,24 +29,27 @@ def save_checkpoint(path: str | os.PathLike[str], optimizer: Adamax, variables: 
     Parameters
     ----------
     path : path
-        Replaced if it is there.
+        A file that is there is replaced, and keeps its mode and owner. A symbolic link stays: the
+        file that it names is replaced.
     optimizer : Adamax
     variables : variables, nested in any way, optional
-        Those whose values are saved. Default: all that the optimizer has slots for. The slots, and
-        what `add_weight` made, are saved in any case.
+        Variables whose values to save. Default: every variable with slots. Slots, and variables
+        from `add_weight`, are always saved.
 
     Raises
     ------
     CheckpointError
         If two tensors would have the same name, or something cannot be held by such a file.
     OSError
-        If the file cannot be written; an old one is left as it was.
+        If the file cannot be written, or `path` is a device, a FIFO or a folder. An old file is
+        left as it was, with one exception: if its folder cannot be synced in the end, the new
+        file is in place, and a crash of the machine may bring the old one back.
 
     Notes
     -----
-    Everything is copied before anything is written, and meanwhile the optimizer takes no step:
-    another thread may train on, and one step is saved. An `assign` by another thread does not
-    wait; neither does a step on a stream of a GPU that is not the default one.
+    All arrays are copied under the optimizer's lock before the file is written. Other threads can
+    keep training; the file holds the state of a single step. An `assign` by another thread does
+    not wait for the lock; neither does a step on a stream of a GPU that is not the default one.
 
     Examples
     --------
@@ -91,10 +94,10 @@ def load_checkpoint(
     Raises
     ------
     CheckpointError
-        If the file is damaged, if two tensors would have the same name, or, if `strict`, because
+        If the file is corrupt, if two tensors would have the same name, or, if `strict`, because
         of anything that would be reported; the message lists all of it.
     OSError
-        If the file cannot be read.
+        If the file cannot be read, or is a device or a FIFO.
     """
     return restore(path, read(path), optimizer, variables, strict=strict)
 
@@ -112,8 +115,8 @@ def inspect_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises
     ------
     CheckpointError
-        If the file is damaged or no checkpoint.
+        If the file is corrupt or is not a checkpoint.
     OSError
-        If it cannot be read.
+        If it cannot be read, or is a device or a FIFO.
     """
     return read(path).summary()

@@ -8,14 +8,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from runs import new_run, same
 from test_tensorfile import header_of, with_header
 
-from adamax import CheckpointError, load_checkpoint, save_checkpoint
-from adamax_adapters.files.contents import Contents, read
+from adamax import (
+    Adamax,
+    CheckpointError,
+    CheckpointManager,
+    load_checkpoint,
+    save_checkpoint,
+    serialize,
+)
+from adamax_adapters.files import contents
+from adamax_adapters.files.contents import Contents, Description, read
+from adamax_adapters.files.tensorfile import Tensor, head
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +238,7 @@ def peak(path: Path) -> int:
 CLAIMS = {
     "a header of exabytes": lambda header: (2**62).to_bytes(8, "little"),
     "the largest header": lambda header: (2**64 - 1).to_bytes(8, "little"),
-    "a header one byte too long": lambda header: (2**25 + 1).to_bytes(8, "little"),
+    "a header one byte too long": lambda header: (2**27 + 1).to_bytes(8, "little"),
     "an array of exabytes": lambda header: with_header(
         header | {"x": {"dtype": "F64", "shape": [2**59], "data_offsets": [0, 2**62]}}, b""
     ),
@@ -253,6 +263,32 @@ def test_claims_cost_no_memory(claim: str, sound: bytes, scratch: Path) -> None:
     """A small file that claims to be large is refused before memory is taken for it."""
     put(scratch, CLAIMS[claim](header_of(sound)))
     assert peak(scratch) < 4 * len(sound) + 50_000
+
+
+def test_a_huge_hole_costs_no_memory(scratch: Path, tmp_path: Path) -> None:
+    """A file that is empty but for its header, which is sound, is refused, and passed over."""
+    big = {"variable/w": Tensor("float64", np.broadcast_to(np.zeros(()), (5 * 10**11,)))}
+    about = [Description("w", "float64", [5 * 10**11], ["variable"])]
+    sums = {"variable/w": "0" * 64}
+    described = Contents(2, serialize(Adamax()), about, [], big, sums)
+    put(scratch, beginning := head(big, contents._written(described)))
+    try:
+        os.truncate(scratch, len(beginning) + 4 * 10**12)
+    except OSError:
+        pytest.skip("the file system holds no files of 4 TB")
+    with pytest.raises(CheckpointError, match="take 4000000000000 bytes, more than this machine"):
+        read(scratch)
+    assert peak(scratch) < 100_000
+    run = new_run()
+    run.train(1)
+    with CheckpointManager(tmp_path) as manager:
+        sound = manager.save(run.optimizer, run.variables)
+    newest = sound.with_name(sound.name.replace("1", "2"))
+    scratch.rename(newest)
+    scratch.touch()
+    restored = CheckpointManager(tmp_path).restore_latest(run.optimizer, run.variables)
+    assert restored is not None
+    assert (restored.path, list(restored.refused)) == (sound, [newest])
 
 
 FLOODS: dict[str, Callable[[int], str]] = {

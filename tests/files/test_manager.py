@@ -18,7 +18,7 @@ from runs import Run, environment, new_run, same
 from adamax import Adamax, CheckpointError, CheckpointManager, Variable
 from adamax_adapters.files import contents, durable
 from adamax_adapters.files import manager as manager_module
-from adamax_adapters.files.tensorfile import decode
+from adamax_adapters.files.tensorfile import header
 
 
 def names(folder: Path) -> list[str]:
@@ -144,12 +144,12 @@ def test_a_file_that_cannot_be_read_is_passed_over(
     with CheckpointManager(tmp_path) as manager:
         saved(manager, run, 1, 2)
 
-    def decode_some(file: Any) -> Any:
+    def read_some(file: Any) -> Any:
         if file.name.endswith(name(2)):
             raise OSError(errno.EIO, "Input/output error")
-        return decode(file)
+        return header(file)
 
-    monkeypatch.setattr(contents, "decode", decode_some)
+    monkeypatch.setattr(contents, "header", read_some)
     restored = CheckpointManager(tmp_path).restore_latest(run.optimizer, run.variables)
     assert restored is not None
     assert restored.step == 1

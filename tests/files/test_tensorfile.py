@@ -14,8 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from adamax_adapters.files import tensorfile
-from adamax_adapters.files.tensorfile import CheckpointError, Tensor, body, decode, head, tensor
+from adamax import Adamax, Variable
+from adamax_adapters.files import contents, tensorfile
+from adamax_adapters.files.state import snapshot
+from adamax_adapters.files.tensorfile import (
+    CheckpointError,
+    Tensor,
+    body,
+    elements,
+    head,
+    header,
+    tensor,
+)
 
 DTYPES = {
     "bool": "BOOL",
@@ -38,6 +48,12 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
 def file_of(tensors: dict[str, Tensor], metadata: str = "{}") -> bytes:
     return b"".join([head(tensors, metadata), *map(bytes, body(tensors))])
+
+
+def decode(file: Any) -> tuple[dict[str, Tensor], str]:
+    """Return the tensors and the metadata of an open file."""
+    described, metadata = header(file)
+    return elements(file, described), metadata
 
 
 def read(data: bytes) -> tuple[dict[str, Tensor], str]:
@@ -212,7 +228,7 @@ def test_reading_beyond_two_gigabytes() -> None:
         "b": Tensor("float32", np.broadcast_to(np.zeros((), "<f4"), (7, 3))),
     }
     file = Sparse(head(parts, "{}"), 8 * (2**28 + 1) + 84)
-    tensors, _ = decode(file)  # type: ignore[arg-type]
+    tensors, _ = decode(file)
     a, b = (tensors[name].stored for name in "ab")
     assert (a.shape, b.shape) == ((2**28 + 1,), (7, 3))
     begin = [x.__array_interface__["data"][0] for x in (a, b)]
@@ -242,19 +258,34 @@ def test_the_safetensors_package_writes_the_same_bytes() -> None:
     assert package.save(arrays, {"adamax": '{"a":1}'}) == file_of(tensors, '{"a":1}')
 
 
-def test_a_header_beyond_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("limit", ["MAX_HEADER_BYTES", "MAX_VALUES"])
+def test_a_header_beyond_the_limit_is_refused(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What could not be read is not written, and not read if it was."""
     parts = {f"{i:010}": tensor("x", np.zeros(()), "int8") for i in range(100)}
     data = file_of(parts)
     size = len(data) - 100 - 8
-    monkeypatch.setattr(tensorfile, "MAX_HEADER", size)
+    values = 3 + 100 * 7  # three braces before the arrays; one, two brackets, four commas of each
+    most = {"MAX_HEADER_BYTES": size, "MAX_VALUES": values}[limit]
+    monkeypatch.setattr(tensorfile, limit, most)
     assert file_of(parts) == data
     assert len(read(data)[0]) == 100
-    monkeypatch.setattr(tensorfile, "MAX_HEADER", size - 1)
-    with pytest.raises(CheckpointError, match=f"100 arrays would take {size} bytes, more than"):
+    monkeypatch.setattr(tensorfile, limit, most - 1)
+    with pytest.raises(CheckpointError, match=f"100 arrays would take {size} bytes and {values}"):
         file_of(parts)
-    with pytest.raises(CheckpointError, match="cut short or no checkpoint"):
+    with pytest.raises(CheckpointError, match=r"cut short or no checkpoint|more than \d+ values"):
         read(data)
+
+
+def test_a_hundred_thousand_variables_fit_into_a_file() -> None:
+    """A header of a thousand, with names of 60 characters and moments, is far below the limits."""
+    count, owner = 1000, Adamax()
+    variables = [Variable(np.zeros((1, 1)), name=f"{i:060}") for i in range(count)]
+    owner.build(variables)
+    saved = snapshot(owner)
+    sums = dict.fromkeys(saved.tensors, "0" * 64)
+    text = head(saved.tensors, contents._written(saved._replace(sha256=sums)))
+    assert 100 * len(text) < 0.8 * tensorfile.MAX_HEADER_BYTES
+    assert 100 * tensorfile._values(text) < 0.8 * tensorfile.MAX_VALUES
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_refused() -> None:

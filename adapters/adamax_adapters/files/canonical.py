@@ -3,26 +3,30 @@
 import json
 from typing import Any
 
-__all__ = ["canonical", "has_form", "read_canonical"]
+__all__ = ["canonical", "has_form", "plain", "read_canonical"]
 
 
-def canonical(value: Any) -> str:
-    """Return `value` as JSON: ASCII, sorted keys, no spaces, the fewest digits that are exact.
+def plain(value: Any) -> Any:
+    """Return `value` as it is read back from JSON: with lists for tuples, and keys that are text.
 
     Raises
     ------
     TypeError, ValueError
         If it holds something that JSON does not: NaN, infinity, an array.
     """
-    # Keys become text in JSON, and text is sorted in another order than numbers are.
-    return _spelled(json.loads(json.dumps(value, allow_nan=False)))
+    return json.loads(json.dumps(value, allow_nan=False))
+
+
+def canonical(value: Any) -> str:
+    """Return `value`, which is plain, as text: ASCII, sorted keys, no spaces, fewest digits."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def read_canonical(text: str) -> Any:
     """Return what `canonical` wrote; ValueError if it could not have written this text."""
     try:
         value = json.loads(text)
-        if _spelled(value) != text:
+        if canonical(value) != text:
             raise ValueError("it is not in its canonical spelling")
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
@@ -55,8 +59,3 @@ def has_form(value: Any, form: Any) -> bool:
     if isinstance(form, list):
         return isinstance(value, list) and all(has_form(item, form[0]) for item in value)
     return type(value) is form
-
-
-def _spelled(value: Any) -> str:
-    """Return as text what JSON can hold."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import adamax
-from adamax_adapters.files.canonical import canonical, has_form, read_canonical
+from adamax_adapters.files.canonical import canonical, has_form, plain, read_canonical
 from adamax_adapters.files.digests import Digests, sha256
 from adamax_adapters.files.durable import open_regular, write_whole
-from adamax_adapters.files.tensorfile import CheckpointError, Tensor, body, decode, head
+from adamax_adapters.files.tensorfile import CheckpointError, Tensor, body, elements, head, header
 
 __all__ = ["Contents", "Description", "damaged", "examine", "read", "write"]
 
@@ -130,15 +130,15 @@ def examine(path: str | os.PathLike[str]) -> Contents:
     """
     try:
         with open_regular(path) as file:
-            tensors, text = decode(file)
-        metadata = _metadata(text)
-        described = [Description(**entry) for entry in metadata.pop("variables")]
-        contents = Contents(tensors=tensors, variables=described, **metadata)
-        if not sorted(contents.names()) == sorted(tensors) == sorted(contents.sha256):
-            raise CheckpointError("the tensors are not those that its metadata lists")
+            described, text = header(file)
+            metadata = _metadata(text)
+            variables = [Description(**entry) for entry in metadata.pop("variables")]
+            contents = Contents(tensors={}, variables=variables, **metadata)
+            if not sorted(contents.names()) == sorted(described) == sorted(contents.sha256):
+                raise CheckpointError("the tensors are not those that its metadata lists")
+            return contents._replace(tensors=elements(file, described))
     except CheckpointError as error:
         raise CheckpointError(f"{os.fspath(path)} is damaged or no checkpoint: {error}") from None
-    return contents
 
 
 def damaged(contents: Contents) -> list[str]:
@@ -154,10 +154,15 @@ def _written(contents: Contents) -> str:
     metadata["variables"] = [entry._asdict() for entry in contents.variables]
     del metadata["tensors"]
     try:
-        metadata["digest"] = sha256(canonical(metadata))
+        metadata["optimizer"] = plain(contents.optimizer)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"the optimizer's configuration is not plain JSON: {error}") from None
-    return canonical(metadata)
+    return _sealed(canonical(metadata))
+
+
+def _sealed(text: str) -> str:
+    """Return an object of JSON with its own SHA-256 as a further key, which is the first."""
+    return f'{{"digest":"{sha256(text)}",{text[1:]}'
 
 
 def _metadata(text: str) -> dict[str, Any]:
@@ -176,7 +181,7 @@ def _metadata(text: str) -> dict[str, Any]:
         raise CheckpointError("its metadata lacks something, or holds something of another kind")
     if not 0 <= metadata["iterations"] < 2**63:
         raise CheckpointError(f"{metadata['iterations']} is no number of steps")
-    digest = metadata.pop("digest")
-    if digest != sha256(canonical(metadata)):
+    del metadata["digest"]
+    if text != _sealed("{" + text[len(_sealed("{")) :]):
         raise CheckpointError("its metadata is not what was written, as the sha256 differs")
     return metadata

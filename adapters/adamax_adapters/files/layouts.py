@@ -82,8 +82,8 @@ def set_keras_weights(optimizer: Adamax, weights: Sequence[Any], layout: str) ->
     Raises
     ------
     TypeError, ValueError
-        If there are too many or too few arrays, one has another shape or does not fit its
-        variable, or an infinity norm is negative, as in another layout it may well be.
+        If the number of arrays or a shape is wrong, a value does not fit its variable's dtype, or
+        an infinity norm is negative, which suggests the wrong `layout`.
     """
     with optimizer._slots.lock:
         return assign_in_order(optimizer, _moved(optimizer), weights, layout)

@@ -115,8 +115,8 @@ def _places(optimizer: Adamax, valued: list[Variable]) -> dict[str, Variable]:
     twice = [name for name, count in Counter(name for name, _ in named).items() if count > 1]
     if twice:
         raise CheckpointError(
-            f"two tensors would be called {', '.join(map(repr, twice))}: give variables, slots and "
-            "weights names of their own, by which they can be found in the file"
+            f"Expected unique tensor names, received duplicates: {', '.join(map(repr, twice))}; "
+            "checkpoints match tensors by name, so give each variable, slot and weight its own"
         )
     return dict(named)
 
@@ -139,6 +139,8 @@ def _misfits(
     contents: Contents, optimizer: Adamax, places: dict[str, Variable]
 ) -> Iterator[tuple[str, str]]:
     """Yield what keeps tensors from being assigned, each with its name."""
+    slots = optimizer._slots
+    norms = {id(slots.of(variable).get("v")) for variable in slots.variables}
     for name, place in places.items():
         got = contents.tensors[name]
         if (got.shape, got.dtype) != (place.shape, dtype_name(place.dtype)):
@@ -146,6 +148,8 @@ def _misfits(
             yield name, f"must be {expected}, is {got.dtype} of shape {got.shape}"
         elif not is_immutable(place.value) and not is_writeable(place.value):
             yield name, "cannot be assigned to: its array is read-only"
+        elif id(place) in norms and np.any(got.array() < 0):
+            yield name, "is negative somewhere, which an infinity norm cannot be"
     most = np.iinfo(optimizer.iterations.dtype).max
     if contents.iterations > most:
         yield "iterations", f"must be at most {most}, is {contents.iterations}"

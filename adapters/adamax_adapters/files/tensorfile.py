@@ -9,6 +9,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
+from itertools import starmap
 from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from adamax._public import public
 from adamax_adapters.files.canonical import has_form
 
-__all__ = ["CheckpointError", "Tensor", "body", "decode", "head", "tensor"]
+__all__ = ["CheckpointError", "Tensor", "body", "elements", "head", "header", "tensor"]
 
 DTYPES = {
     "float64": ("F64", "<f8"),
@@ -35,10 +36,12 @@ DTYPES = {
 }
 """Names of dtypes, as the format codes them and as NumPy stores their elements."""
 
+STORED = {name: np.dtype(stored) for name, (_, stored) in DTYPES.items()}
 NAMES = {code: name for name, (code, _) in DTYPES.items()}
 METADATA = {"adamax": str}
 ENTRY = {"dtype": str, "shape": [int], "data_offsets": [int]}
-MAX_HEADER = 32 * 2**20  # bytes; parsing takes up to 30 times the memory of the text
+MAX_HEADER_BYTES = 2**27
+MAX_VALUES = 2**23  # in a header: each takes up to some 150 bytes of memory, whatever its length
 MAX_DIMENSIONS = 64  # the limit of NumPy
 
 Described: TypeAlias = Mapping[str, tuple[str, tuple[int, ...]]]
@@ -83,7 +86,7 @@ def tensor(name: str, array: Any, dtype: str) -> Tensor:
         raise CheckpointError(f"a checkpoint cannot hold {name!r}, which has the dtype {dtype}")
     if dtype == "bfloat16":
         array = np.asarray(array, "<f4", order="C").view("<u4") >> 16
-    return Tensor(dtype, np.asarray(array, DTYPES[dtype][1], order="C"))
+    return Tensor(dtype, np.asarray(array, STORED[dtype], order="C"))
 
 
 def head(tensors: Mapping[str, Tensor], metadata: str) -> bytes:
@@ -103,33 +106,45 @@ def body(tensors: Mapping[str, Tensor]) -> Iterator[Any]:
         yield tensors[name].data()
 
 
-def decode(file: BinaryIO) -> tuple[dict[str, Tensor], str]:
-    """Return the tensors and the metadata of a file.
-
-    Memory for the elements is taken after the header has been found to fit the file.
+def header(file: BinaryIO) -> tuple[Described, str]:
+    """Return what a file says of its tensors, and the metadata; the elements follow in the file.
 
     Raises
     ------
     CheckpointError
-        If the bytes are not exactly those of a `head` and its `body`.
+        If the bytes are not those of a `head`, or it does not fit the size of the file.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     length = file.read(8)
     start = 8 + int.from_bytes(length, "little")
-    if size < 8 or start > min(size, 8 + MAX_HEADER):
+    if size < 8 or start > min(size, 8 + MAX_HEADER_BYTES):
         raise CheckpointError(f"it is cut short or no checkpoint: {size} bytes")
-    header = file.read(start - 8)
-    described, metadata = _parsed(header)
-    if _head(described, metadata) != length + header:
+    text = file.read(start - 8)
+    described, metadata = _parsed(text)
+    if _head(described, metadata) != length + text:
         raise CheckpointError("its header is not as adamax writes it")
-    end = sum(_nbytes(*described[name]) for name in described)
+    end = sum(starmap(_nbytes, described.values()))
     if end != size - start:
         raise CheckpointError(f"its header describes {end} bytes of arrays, found {size - start}")
-    elements = np.empty(end, np.uint8)
-    if file.readinto(elements.data) != end:  # type: ignore[attr-defined]
+    return described, metadata
+
+
+def elements(file: BinaryIO, described: Described) -> dict[str, Tensor]:
+    """Return the tensors of a file, of which `header` has been read.
+
+    Raises
+    ------
+    CheckpointError
+        If the file has become shorter, or no memory could hold them.
+    """
+    end = sum(starmap(_nbytes, described.values()))
+    if end > _memory_bytes():
+        raise CheckpointError(f"its arrays take {end} bytes, more than this machine's memory")
+    taken = np.empty(end, np.uint8)
+    if file.readinto(taken.data) != end:  # type: ignore[attr-defined]
         raise CheckpointError("it has become shorter while it was read")
-    return dict(_views(described, elements)), metadata
+    return dict(_views(described, taken))
 
 
 def _described(tensors: Mapping[str, Tensor]) -> Described:
@@ -149,31 +164,42 @@ def _head(described: Described, metadata: str) -> bytes:
         near = error.object[max(error.start - 40, 0) : error.end]
         raise CheckpointError(f"a name is no Unicode text, at the end of {near!a}") from None
     text += b" " * (-len(text) % 8)
-    if len(text) > MAX_HEADER:
+    if len(text) > MAX_HEADER_BYTES or _values(text) > MAX_VALUES:
         raise CheckpointError(
-            f"the header of {len(described)} arrays would take {len(text)} bytes, more than "
-            f"{MAX_HEADER}"
+            f"the header of {len(described)} arrays would take {len(text)} bytes and "
+            f"{_values(text)} values, more than {MAX_HEADER_BYTES} or {MAX_VALUES}"
         )
     return len(text).to_bytes(8, "little") + text
 
 
 def _order(described: Described) -> list[str]:
     """Return the names as they follow in the file: by size of element, so that all are aligned."""
-    return sorted(described, key=lambda name: (-_dtype(described[name][0]).itemsize, name))
-
-
-def _dtype(name: str) -> Any:
-    return np.dtype(DTYPES[name][1])
+    return sorted(described, key=lambda name: (-STORED[described[name][0]].itemsize, name))
 
 
 def _nbytes(dtype: str, shape: tuple[int, ...]) -> int:
-    return math.prod(shape) * int(_dtype(dtype).itemsize)
+    return math.prod(shape) * STORED[dtype].itemsize
 
 
-def _parsed(header: bytes) -> tuple[Described, str]:
-    """Return dtypes, shapes and metadata of a header: what `_head` makes a header of."""
+def _memory_bytes() -> float:
+    """Return how much memory the machine has: where more is promised, reading would use it up."""
     try:
-        read = json.loads(header)
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # not a POSIX system, or it does not tell
+        return math.inf
+
+
+def _values(text: bytes) -> int:
+    """Return how many values a text of JSON may hold, in strings that are JSON themselves too."""
+    return sum(map(text.count, (b",", b"[", b"{")))
+
+
+def _parsed(text: bytes) -> tuple[Described, str]:
+    """Return dtypes, shapes and metadata of a header: what `_head` makes a header of."""
+    if _values(text) > MAX_VALUES:
+        raise CheckpointError(f"its header has more than {MAX_VALUES} values")
+    try:
+        read = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"its header is not JSON: {error}") from None
     entries: dict[str, Any] = read if isinstance(read, dict) else {}
@@ -199,6 +225,6 @@ def _views(described: Described, elements: Any) -> Iterator[tuple[str, Tensor]]:
         dtype, shape = described[name]
         start, end = end, end + _nbytes(dtype, shape)
         try:
-            yield name, Tensor(dtype, elements[start:end].view(_dtype(dtype)).reshape(shape))
+            yield name, Tensor(dtype, elements[start:end].view(STORED[dtype]).reshape(shape))
         except ValueError as error:  # no bytes, and lengths that multiply to too many
             raise CheckpointError(f"{name!r} has an impossible shape, {shape}: {error}") from None
