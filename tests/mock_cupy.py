@@ -39,6 +39,10 @@ class ndarray(StandInArray):
         keys = tuple(ndarray(k) if isinstance(k, np.ndarray) else k for k in keys)
         return super().__getitem__(keys if isinstance(key, tuple) else keys[0])
 
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Fill with numbers, to which CuPy converts what is not its own."""
+        super().__setitem__(key, value if isinstance(value, ndarray) else np.asarray(value).item())
+
     def fill(self, value: Any) -> None:
         self._data[...] = value
 
@@ -105,7 +109,9 @@ _clip = ufunc("cupy_clip", 3)
 _where = ufunc("cupy_where", 3)
 
 
-def where(condition: Any, x: Any, y: Any) -> Any:
+def where(condition: Any, x: Any = None, y: Any = None) -> Any:
+    if x is None or y is None:
+        raise ValueError("Must provide both 'x' and 'y' or neither.")
     return _where(condition.astype("?", copy=False), x, y)
 
 

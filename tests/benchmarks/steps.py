@@ -192,8 +192,8 @@ def main() -> None:
 
 One step of Adamax, with gradients that are there already. All ways to do the same work take turns
 in one process, a few steps each; the tables hold medians and quartiles. `memory` moves the bytes
-of a step and hardly computes: in one pass over the same arrays, or as a plain copy. `nox -s bench`
-has written this page on:
+of a step and hardly computes: in one pass over the same arrays, or as a plain copy. No figure
+is from a GPU, because none could be reached. `nox -s bench` has written this page on:
 
 {machine()}
 

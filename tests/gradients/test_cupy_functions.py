@@ -1,6 +1,8 @@
 """CuPy's own functions in losses: those that can be traced are, the others are refused by name."""
 
+import operator
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -87,7 +89,8 @@ REFUSED: dict[str, tuple[Loss, str]] = {
     "nansum": (lambda cp, w, b, x: cp.nansum(w), "such as @"),
     "all": (lambda cp, w, b, x: w * cp.all(w), "use numpy.all"),
     "zeros_like": (lambda cp, w, b, x: w + cp.zeros_like(w), "use numpy.zeros_like"),
-    "asarray": (lambda cp, w, b, x: cp.asarray(w), "use numpy.asarray"),
+    "asarray": (lambda cp, w, b, x: cp.asarray(w), "such as @"),
+    "__setitem__": (lambda cp, w, b, x: x.__setitem__(0, w), "such as @"),
 }
 
 
@@ -107,6 +110,13 @@ def test_functions_that_cannot_be_traced_are_refused_by_name(
     with pytest.raises(TypeError, match=rf"cupy\.{name}: .*{advice}") as caught:
         value_and_gradients(loss, [w, b])
     assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize("name", [name for name in REFUSED if "numpy" in REFUSED[name][1]])
+def test_the_advised_functions_of_numpy_work(name: str, cupy: Any) -> None:
+    """What the error advises, with the same arguments, has the right gradient."""
+    w, b, x = variables(cupy)
+    check_gradients(lambda: np.sum(np.sin(REFUSED[name][0](np, w, b, x))), [w, b])
 
 
 UNTRACED: dict[str, tuple[Loss, str]] = {
@@ -155,6 +165,7 @@ def test_a_variable_is_not_written_to(by: str, cupy: Any) -> None:
         (lambda cp, w: cp.sum(w, axis=5), ValueError, "axis 5"),
         (lambda cp, w: cp.sum(w, axis="rows"), TypeError, "integer"),
         (lambda cp, w: cp.sum(w) + None, TypeError, "NoneType"),
+        (lambda cp, w: cp.where(w > 0, w), ValueError, "Must provide both"),
         (lambda cp, w: w.no_such_method(), AttributeError, "no_such_method"),
     ],
 )
@@ -180,6 +191,9 @@ class Probe:
 
     def __cupy_override_elementwise_kernel__(self, kernel: Any, *args: Any, **kwargs: Any) -> Any:
         raise Seen("kernel", kernel.name, kernel.nin, len(args), kwargs)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *args: Any, **kwargs: Any) -> Any:
+        raise Seen("numpy", ufunc, method, [arg is self for arg in args], kwargs)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         raise Seen("array")
@@ -251,3 +265,23 @@ def test_the_mock_asks_what_the_wheel_asks(name: str) -> None:
         assert answers[0] in (("array",), (TypeError, f"Unsupported type {Probe}"))
     else:
         assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("name", "add sub mul truediv floordiv mod pow matmul gt lt".split())
+def test_operators_of_the_mock_hand_over_as_those_of_the_wheel(name: str) -> None:
+    """An array of CuPy's on the left calls NumPy's function, which asks what is on the right."""
+    pytest.importorskip("cupy")
+    as_cupy = import_module("host_cupy").as_cupy
+    answers = [
+        asked(getattr(operator, name), (array, Probe()))
+        for array in (mock(OWN).ndarray(np.ones(2)), as_cupy(np.ones(2)))
+    ]
+    assert answers[0] == answers[1]
+    assert answers[0][0] == "numpy"
+
+
+def test_the_wheel_does_not_broadcast_what_it_does_not_know() -> None:
+    """CuPy's broadcast_arrays cannot be hooked and does not refuse, as its page warns."""
+    wheel = pytest.importorskip("cupy")
+    probe = Probe()
+    assert wheel.broadcast_arrays(probe, 1.0)[0] is probe

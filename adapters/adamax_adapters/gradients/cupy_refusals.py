@@ -10,13 +10,17 @@ from itertools import dropwhile
 from types import FrameType
 from typing import Any
 
+import numpy as np
+
 from adamax.variable import Variable
 from adamax_adapters.gradients.derivatives import CONSTANT, NUMPY_NAMES, RULES, SEQUENCE_RULES
 from adamax_adapters.gradients.traced import COMPOSED, Traced
 
 __all__ = ["advised"]
 
-NAMED = re.compile(rf"cupy.*\b({Traced.__name__}|{Variable.__name__})\b")
+WANTS = re.compile("cupy|Unsupported type", re.IGNORECASE)
+NAMES = re.compile(rf"cupy.*\b({Traced.__name__}|{Variable.__name__})\b")
+"""Errors that ask for an array of CuPy's; and those that also name the type that they got."""
 
 
 def advised(loss: Callable[[], Any]) -> Any:
@@ -40,17 +44,18 @@ def advised(loss: Callable[[], Any]) -> Any:
 def _refusal(error: Exception) -> TypeError | None:
     """Return an error with the way out, if `error` is CuPy's refusal of a tracer; else None."""
     frames = list(dropwhile(lambda frame: not _is_in(frame, "cupy"), _frames(error)))
-    came_back = [frame.f_code.co_name for frame in frames if _is_in(frame, "adamax_adapters")]
-    passed_on = any(map(_is_given_a_tracer, frames[:1]))
-    by_cupy = not came_back or came_back[-1] in ("__array__", "__getattr__")
-    if not (passed_on and by_cupy) and not NAMED.search(str(error)):
-        return None
-    return TypeError(_advice(_function(frames[0]) if frames else None))
+    asked = [frame.f_code.co_name for frame in frames if _is_in(frame, "adamax_adapters")]
+    if asked:  # for what a tracer does not give
+        refused = asked[-1] in ("__array__", "__getattr__")
+    elif any(map(_is_given_a_tracer, frames[:1])):
+        refused = WANTS.search(str(error)) is not None
+    else:
+        refused = NAMES.search(str(error)) is not None
+    return TypeError(_advice(_function(frames[0]) if frames else None)) if refused else None
 
 
 def _advice(name: str | None) -> str:
-    called = NUMPY_NAMES.get(name or "", name)
-    if called in {*RULES, *SEQUENCE_RULES, *COMPOSED, *CONSTANT}:
+    if name is not None and _can_be_traced(name):
         way_out = f"use {'@ or ' * (name == 'matmul')}numpy.{name}, which calls it"
     else:
         way_out = (
@@ -60,6 +65,14 @@ def _advice(name: str | None) -> str:
         f"Expected cupy.ndarray, received what depends on variables, for cupy.{name or 'ndarray'}: "
         f"this function accepts nothing else and cannot be traced; {way_out}"
     )
+
+
+def _can_be_traced(name: str) -> bool:
+    """Return whether NumPy's function of this name asks its arguments, and has a derivative."""
+    function = getattr(np, name, None)
+    asks = isinstance(function, np.ufunc) or hasattr(function, "_implementation")
+    known = {*RULES, *SEQUENCE_RULES, *COMPOSED, *CONSTANT}
+    return asks and NUMPY_NAMES.get(name, name) in known
 
 
 def _frames(error: Exception) -> Iterator[FrameType]:
