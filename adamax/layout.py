@@ -29,6 +29,7 @@ __all__ = [
     "layout_of",
     "memory_of",
     "owner_of",
+    "repeats_memory",
 ]
 
 
@@ -87,6 +88,14 @@ def kind_of(x: Array) -> Hashable:
 def is_spread(x: Array) -> bool:
     """Say whether the elements of `x` are in shards or chunks, as those of arrays made like it."""
     return is_immutable(x) or _held(x) is not x
+
+
+def repeats_memory(x: Array) -> bool:
+    """Return whether several elements of `x` have one place in memory, as in a broadcast view."""
+    strides = x.stride() if is_torch_array(x) else getattr(x, "strides", None) or ()
+    return 0 not in x.shape and any(
+        a == 0 and n > 1 for a, n in zip(strides, x.shape, strict=False)
+    )
 
 
 def memory_of(x: Array) -> tuple[Any, ...]:

@@ -2,43 +2,49 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from adamax import schedules
 from adamax._public import public
 from adamax.schedules import LearningRateSchedule
 from adamax_adapters.optimizer.hyperparameters import CLIPS
 
-__all__ = ["FORMAT", "arguments", "build", "describe", "read_json", "serialize", "write_json"]
+__all__ = [
+    "FORMAT",
+    "build",
+    "from_config",
+    "get_config",
+    "read_json",
+    "representation",
+    "serialize",
+    "to_json",
+    "write_json",
+]
+
+T = TypeVar("T")
 
 FORMAT = 1
 """Version of the JSON layout; a reader refuses those it does not know."""
 
 
-def describe(optimizer: Any) -> dict[str, Any]:
-    """Return the arguments of the optimizer's constructor, as JSON can hold them."""
+def get_config(optimizer: Any) -> dict[str, Any]:
+    """Return the constructor's arguments in plain Python numbers; JSON can hold them."""
     rate = optimizer.learning_rate
-    if isinstance(rate, LearningRateSchedule):
-        rate = schedules.serialize(rate)
     clips = {key: getattr(optimizer, key) for key in CLIPS}
     return {
-        "name": optimizer._name,
-        **{key: limit for key, limit in clips.items() if limit is not None},
-        "learning_rate": rate,
-        "decay": optimizer.decay,
-        "beta_1": optimizer.beta_1,
-        "beta_2": optimizer.beta_2,
-        "epsilon": optimizer.epsilon,
+        "name": optimizer.name,
+        **{key: float(limit) for key, limit in clips.items() if limit is not None},
+        "learning_rate": schedules.serialize(rate)
+        if isinstance(rate, LearningRateSchedule)
+        else float(rate),
+        **{key: float(getattr(optimizer, key)) for key in ("decay", "beta_1", "beta_2", "epsilon")},
     }
 
 
-def arguments(
-    config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """Return what the constructor takes, from what `describe` returned; `config` is left as it is.
-
-    `lr` is read as `learning_rate`, and wins.
-    """
+def from_config(
+    cls: type[T], config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
+) -> T:
+    """Build an optimizer of the class `cls`, as `Adamax.from_config` describes it."""
     if not isinstance(config, Mapping):
         raise TypeError(f"Expected config to be a dictionary, received: {config!r:.50}")
     read = dict(config)
@@ -47,7 +53,20 @@ def arguments(
     rate = read.get("learning_rate")
     if isinstance(rate, Mapping):
         read["learning_rate"] = schedules.deserialize(rate, custom_objects)
-    return read
+    return cls(**read)
+
+
+def to_json(optimizer: Any) -> str:
+    """Return class and configuration as JSON text, from which `from_json` builds an equal."""
+    return write_json(serialize(optimizer))
+
+
+def representation(optimizer: Any) -> str:
+    """Return the call that constructs such an optimizer; callables are not called."""
+    attributes = ("learning_rate", "beta_1", "beta_2", "epsilon", "decay", *CLIPS, "backend")
+    own = {key: vars(optimizer)[key] for key in attributes} | {"name": optimizer.name}
+    given = [f"{key}={value!r}" for key, value in own.items() if value is not None and value != 0.0]
+    return f"{type(optimizer).__name__}({', '.join(given)})"
 
 
 @public

@@ -1,28 +1,23 @@
 """The Keras-style optimizer: `tf.keras.optimizers.Adamax` for arrays of every library."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from adamax import nesting, validation
+from adamax import validation
 from adamax._public import public
+from adamax.given import held
 from adamax.rule import coefficients
+from adamax.schedules import LearningRateSchedule
 from adamax.sparse import Gradient
-from adamax.variable import Variable, auto_name
+from adamax.variable import Variable
 from adamax_adapters import config as configs
 from adamax_adapters.backends import checked_backend
 from adamax_adapters.backends.plan import advance
 from adamax_adapters.gradients import Engine, gradient_pairs
+from adamax_adapters.optimizer import habits
+from adamax_adapters.optimizer import hyperparameters as hyper
 from adamax_adapters.optimizer import weights as host
-from adamax_adapters.optimizer.hyperparameters import (
-    CLIPS,
-    DEFAULT_EPSILON,
-    Hyperparameter,
-    checked_keywords,
-    clip_limit,
-    epsilon_or_default,
-    rate_at,
-)
-from adamax_adapters.optimizer.pairs import complete_pairs, ready_pairs
+from adamax_adapters.optimizer.pairs import complete_pairs, ready_pairs, updatable
 from adamax_adapters.optimizer.slots import Slots
 
 __all__ = ["Adamax"]
@@ -45,20 +40,26 @@ class Adamax:
     beta_1, beta_2 : number in [0, 1), or callable
         Decay of the first moment and of the infinity norm.
     epsilon : number >= 0, or callable
-        In gradient units. None is 1e-7; 0 means 0, and gives 0/0 where all gradients were 0.
+        In gradient units. None selects 1e-7. With 0, an element whose gradients were all 0 is
+        divided by 0 and becomes NaN.
     name : str
-        Begins the names of slots. If empty or None: ``adamax``, ``adamax_1``, ...
-    **kwargs
-        `clipnorm`, `clipvalue`, `global_clipnorm`: numbers >= 0, or None. Gradients are clipped
-        in this order: each by its own L2 norm, every element, all together by their common norm.
-        `decay`: number >= 0; the learning rate is divided by ``1 + decay * iterations``.
-        `lr`: another name of `learning_rate`; it wins. `backend`: what executes the step, a name in
-        `adamax_adapters.backends.BACKENDS` or an object; default, the fastest for the variable.
+        Prefix of slot names. If empty or None, defaults to ``adamax``, ``adamax_1``, ...
+    clipnorm, clipvalue, global_clipnorm : number >= 0, optional
+        Clip each gradient by its own L2 norm, then every element, then all gradients together by
+        their global norm.
+    decay : number >= 0
+        Divide the learning rate by ``1 + decay * iterations``.
+    lr : number >= 0, optional
+        Alias of `learning_rate`; takes precedence.
+    backend : str or object, optional
+        A name in `adamax_adapters.backends.BACKENDS`, or a backend object. Default: the fastest
+        for each variable.
 
     Raises
     ------
     TypeError, ValueError
-        If a keyword is unknown, or a hyperparameter of the wrong kind, None, NaN or out of range.
+        If a keyword is unknown, or a hyperparameter has the wrong type, is None or NaN, or is out
+        of range.
 
     Notes
     -----
@@ -77,43 +78,64 @@ class Adamax:
     array([0.9, 2.1])
     """
 
-    learning_rate = Hyperparameter(validation.non_negative, schedule=True)
-    lr = Hyperparameter(validation.non_negative, schedule=True, alias_of="learning_rate")
-    decay = Hyperparameter(validation.non_negative)
-    beta_1 = Hyperparameter(validation.fraction)
-    beta_2 = Hyperparameter(validation.fraction)
-    epsilon = Hyperparameter(epsilon_or_default)
-    clipnorm = Hyperparameter(clip_limit)
-    clipvalue = Hyperparameter(clip_limit)
-    global_clipnorm = Hyperparameter(clip_limit)
-    backend = Hyperparameter(checked_backend, called=False)
+    learning_rate = hyper.Hyperparameter(hyper.checked_rate, schedule=True)
+    lr = hyper.Hyperparameter(hyper.checked_rate, schedule=True, alias_of="learning_rate")
+    decay = hyper.Hyperparameter(validation.non_negative)
+    beta_1 = hyper.Hyperparameter(validation.fraction)
+    beta_2 = hyper.Hyperparameter(validation.fraction)
+    epsilon = hyper.Hyperparameter(hyper.epsilon_or_default)
+    clipnorm = hyper.Hyperparameter(hyper.clip_limit)
+    clipvalue = hyper.Hyperparameter(hyper.clip_limit)
+    global_clipnorm = hyper.Hyperparameter(hyper.clip_limit)
+    backend = hyper.Hyperparameter(checked_backend, called=False)
 
     def __init__(
         self,
-        learning_rate: Any = 0.001,
-        beta_1: Any = 0.9,
-        beta_2: Any = 0.999,
-        epsilon: Any = DEFAULT_EPSILON,
+        learning_rate: hyper.Number | hyper.Function | LearningRateSchedule = 0.001,
+        beta_1: hyper.Number | hyper.Function = 0.9,
+        beta_2: hyper.Number | hyper.Function = 0.999,
+        epsilon: hyper.Number | hyper.Function | None = hyper.DEFAULT_EPSILON,
         name: str | None = "Adamax",
-        **kwargs: Any,
+        *,
+        clipnorm: hyper.Number | None = None,
+        clipvalue: hyper.Number | None = None,
+        global_clipnorm: hyper.Number | None = None,
+        decay: hyper.Number = 0.0,
+        lr: hyper.Number | None = None,
+        backend: Any = None,
+        **unknown: Any,
     ) -> None:
-        if not isinstance(name, str | None):
-            raise TypeError(f"Expected name to be a str, received: {name!r}")
-        keywords = checked_keywords(kwargs)
-        self.learning_rate = keywords.get("lr", learning_rate)
-        self.decay = keywords.get("decay", 0.0)
+        habits.refuse_keywords(unknown)
+        self.learning_rate = learning_rate
+        if lr is not None:
+            self.learning_rate = validation.non_negative(lr, "lr")
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
-        self.clipnorm, self.clipvalue, self.global_clipnorm = map(keywords.get, CLIPS)
-        self.backend = keywords.get("backend")
-        self._name = name or auto_name("adamax")
+        self.decay, self.backend = decay, backend
+        self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
+        self._name = hyper.name_or_default(name)
         self._slots = Slots(self._name)
         self._iterations: Variable | None = None
         self._added: list[Variable] = []
 
+    __getstate__ = hyper.plain_state
+    __repr__ = configs.representation
+    get_config, to_json = configs.get_config, configs.to_json
+    add_weight = host.add_weight
+
+    if not TYPE_CHECKING:  # a type checker is to find such attributes missing
+
+        def __getattr__(self, name: str) -> Any:
+            raise habits.missing_attribute(self, name)
+
+    @property
+    def name(self) -> str:
+        """Prefix of slot names."""
+        return self._name
+
     @property
     def current_learning_rate(self) -> float:
         """The number that the next step will use, with schedule and decay applied."""
-        return rate_at(self.learning_rate, self.decay, int(self.iterations))
+        return hyper.rate_at(self.learning_rate, self.decay, int(self.iterations))
 
     @property
     def iterations(self) -> Variable:
@@ -127,34 +149,32 @@ class Adamax:
         self._iterations = host.counter(variable, instead_of=self._iterations)
 
     def apply_gradients(
-        self, grads_and_vars: Iterable[tuple[Any, Any]], name: str | None = None
+        self,
+        grads_and_vars: Iterable[tuple[Any, Any]],
+        name: str | None = None,
+        experimental_aggregate_gradients: bool = True,
     ) -> Variable:
-        """Take one step.
+        """Take one step, and return `iterations`, one higher.
 
         Parameters
         ----------
         grads_and_vars : iterable of (gradient, variable)
             A variable is a `Variable` of any library, or an array that can be written to, which
             is updated in place. A gradient is an array of its shape, `IndexedSlices`, or None,
-            which leaves the variable as it is. None at all is no step.
-        name : str, optional
-            Names an operation in the reference; has no effect here.
-
-        Returns
-        -------
-        Variable
-            `iterations`, one higher.
+            which leaves the variable as it is. An empty iterable takes no step.
+        name, experimental_aggregate_gradients : optional
+            Accepted for programs of Keras 2; have no effect in one process without a graph.
 
         Raises
         ------
         TypeError, ValueError, RuntimeError
             If a pair is malformed, a variable cannot be updated, a gradient does not fit its
-            variable, or there is none at all. The message names the variable.
+            variable, or there is none at all. The message names the variable. All arguments are
+            checked before any array is modified.
 
         Notes
         -----
-        Everything is checked before anything is touched. A variable that is given twice takes two
-        steps with the same t.
+        A variable passed twice takes two steps with the same t.
         """
         gradients, variables = ready_pairs(grads_and_vars, self._slots, self._limits)
         if not gradients:
@@ -199,7 +219,10 @@ class Adamax:
         return self.apply_gradients(pairs, name)
 
     def get_gradients(self, loss: Any, params: Any) -> list[Gradient]:
-        """Return the flat list of clipped gradients, in the slots' dtype; ValueError on a None."""
+        """Return the clipped gradients as a flat list, in the slots' dtype.
+
+        Raise ValueError if one is None.
+        """
         _, pairs = gradient_pairs(loss, params)
         return [*ready_pairs(complete_pairs(pairs), self._slots, self._limits)[0]]
 
@@ -210,13 +233,13 @@ class Adamax:
 
     @property
     def _limits(self) -> list[float | None]:
-        return [getattr(self, limit) for limit in CLIPS]
+        return [getattr(self, limit) for limit in hyper.CLIPS]
 
     def build(self, var_list: Any) -> None:
         """Make the slots of variables before the first step, such as to `set_weights`."""
-        variables = self._slots.holders([x for _, x in nesting.leaves(var_list, "var_list")])
+        variables = self._slots.chosen([var_list])
         for variable in variables:
-            validation.parameter(variable.value, variable.name)
+            updatable(variable)
         self._slots.build(variables)
 
     def add_slot(self, var: Any, slot_name: str, initializer: Any = "zeros") -> Variable:
@@ -225,34 +248,15 @@ class Adamax:
         `initializer` is 'zeros', 'ones', a callable (shape, dtype=dtype) -> array, or the value.
         The slot is in the namespace and on the device of `var`; float32 where `var` has 16 bits.
         """
-        return self._slots.add(self._slots.holders([var])[0], slot_name, initializer)
+        return self._slots.add(self._slots.holders([held(var)])[0], slot_name, initializer)
 
     def get_slot(self, var: Any, slot_name: str) -> Variable:
         """Return a slot that is there; KeyError if it is not."""
-        return self._slots.get(var, slot_name)
+        return self._slots.get(held(var), slot_name)
 
     def get_slot_names(self) -> list[str]:
         """Return the names of slots in the order they were first made."""
         return list(self._slots.names)
-
-    def add_weight(
-        self,
-        name: str,
-        shape: int | Sequence[int],
-        dtype: Any = None,
-        initializer: Any = "zeros",
-        trainable: bool | None = None,
-        synchronization: str = "auto",
-        aggregation: str = "none",
-    ) -> Variable:
-        """Return a new NumPy variable that checkpoints save and `weights` does not list.
-
-        `dtype` is float32 unless given, `initializer` as in `add_slot`, `trainable` True unless
-        `synchronization`, which like `aggregation` has no other effect, is ``'on_read'``.
-        """
-        weight = host.new_weight(name, shape, dtype, initializer, trainable, synchronization)
-        self._added.append(weight)
-        return weight
 
     @property
     def weights(self) -> list[Variable]:
@@ -274,10 +278,6 @@ class Adamax:
         """
         host.assign_all(self.weights, weights, self._name)
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments in plain Python numbers; JSON can hold them."""
-        return configs.describe(self)
-
     @classmethod
     def from_config(
         cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
@@ -287,14 +287,10 @@ class Adamax:
         `config` is not modified. In it, `lr` is an alias, and schedules are dictionaries, as from
         `adamax.schedules.serialize`; `custom_objects` maps names of further schedules to classes.
         """
-        return cls(**configs.arguments(config, custom_objects))
-
-    def to_json(self) -> str:
-        """Return class and configuration as JSON text, from which `from_json` builds an equal."""
-        return configs.write_json(configs.serialize(self))
+        return configs.from_config(cls, config, custom_objects)
 
     @classmethod
     def from_json(cls, text: str, custom_objects: Mapping[str, Any] | None = None) -> Self:
-        """Build the optimizer that `to_json` described; ValueError if the text is of no such."""
+        """Build an optimizer from the text that `to_json` returned; ValueError for other text."""
         built: Self = configs.build(configs.read_json(text), [cls], custom_objects)
         return built

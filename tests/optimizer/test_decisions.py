@@ -160,7 +160,7 @@ def test_numbers_are_kept_as_doubles(name: str, number: Any) -> None:
     setattr(assigned, name, number)
     for optimizer in (built, assigned):
         found = getattr(optimizer, name)
-        assert type(found) is float
+        assert isinstance(found, float)
         assert found == float(number)
 
 
@@ -183,7 +183,7 @@ WRONG: list[tuple[Any, type[Exception]]] = [
     (1j, TypeError),
     (True, TypeError),
 ]
-NONE = [(name, None, ValueError) for name in ("learning_rate", "lr", "beta_1", "beta_2", "decay")]
+NONE = [(name, None, ValueError) for name in ("learning_rate", "beta_1", "beta_2", "decay")]
 
 
 @pytest.mark.parametrize(
@@ -512,7 +512,7 @@ def test_wrong_tuple_length_is_a_type_error(length: int) -> None:
     """A tuple that is no pair is a TypeError, which says where and how long it is."""
     w = Variable(np.ones(2))
     pairs: list[Any] = [(np.ones(2), w), (np.ones(2), w, w)[:length]]
-    with pytest.raises(TypeError, match=rf"grads_and_vars\[1\].*pair, got {length} items"):
+    with pytest.raises(TypeError, match=rf"received {length} items, for grads_and_vars\[1\]"):
         Adamax().apply_gradients(pairs)
     np.testing.assert_array_equal(w.value, np.ones(2))
 

@@ -1,6 +1,12 @@
 """The constructor of the optimizer, and its hyperparameters as attributes."""
 
+import copy
+import inspect
+import json
 import math
+import pickle
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -66,12 +72,77 @@ def test_keyword_lr_is_a_number(value: Any) -> None:
         Adamax(lr=value)
 
 
-def test_keywords_are_checked_in_the_order_given() -> None:
-    """The first keyword that is wrong is the one that is told of."""
-    with pytest.raises(ValueError, match="Expected decay >= 0, received: -1"):
-        Adamax(decay=-1, momentum=0.9)
+def test_unknown_keywords_are_refused_first() -> None:
+    """A keyword that is unknown is told of before the value of another is looked at."""
     with pytest.raises(TypeError, match="keyword argument passed to optimizer: momentum"):
-        Adamax(momentum=0.9, decay=-1)
+        Adamax(decay=-1, momentum=0.9)
+    with pytest.raises(TypeError, match="betas; pass beta_1 and beta_2"):
+        Adamax(betas=(0.9, 0.999))
+
+
+def test_keywords_are_seen_by_editors() -> None:
+    """The signature has every keyword of the constructor by its name."""
+    keywords = {*LIMITS, "decay", "lr", "backend"}
+    assert keywords <= set(inspect.signature(Adamax).parameters)
+
+
+def test_settings_are_floats_that_can_be_assigned_to() -> None:
+    """As in Keras 2, `opt.lr` has `numpy` and `assign`; a float it stays for all else."""
+    optimizer = Adamax(0.1, beta_1=0.5, clipnorm=2.0)
+    assert optimizer.lr.numpy() == np.float64(0.1)
+    assert optimizer.lr.assign(0.25) == optimizer.learning_rate == 0.25
+    optimizer.learning_rate.assign(optimizer.lr * 0.5)
+    optimizer.beta_1.assign(np.float32(0.75))
+    optimizer.clipnorm.assign(3)
+    assert (optimizer.lr, optimizer.beta_1, optimizer.clipnorm) == (0.125, 0.75, 3.0)
+    with pytest.raises(ValueError, match="Expected learning_rate >= 0, received: -1"):
+        optimizer.lr.assign(-1.0)
+    assert type(optimizer.lr * 2) is float
+    assert json.dumps(optimizer.lr) == "0.125"
+    assert all(type(x) in (float, str) for x in optimizer.get_config().values())
+    for copied in (pickle.loads(pickle.dumps(optimizer.lr)), copy.deepcopy(optimizer.lr)):
+        assert type(copied) is float
+    assert optimizer.lr is optimizer.lr
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda optimizer: pickle.loads(pickle.dumps(optimizer))]
+)
+def test_settings_of_a_copy_are_the_copys(copied: Callable[[Adamax], Adamax]) -> None:
+    """To assign to a hyperparameter of a copy leaves the original alone, and the reverse."""
+    optimizer = Adamax(0.1)
+    assert optimizer.lr == 0.1
+    other = copied(optimizer)
+    other.lr.assign(0.5)
+    assert (optimizer.lr, other.lr) == (0.1, 0.5)
+    optimizer.lr.assign(0.25)
+    assert (optimizer.lr, other.lr) == (0.25, 0.5)
+
+
+def test_settings_do_not_keep_the_optimizer() -> None:
+    """An optimizer whose hyperparameters were read goes when its last name goes."""
+    optimizer = Adamax(0.1)
+    rate, gone = optimizer.lr, weakref.ref(optimizer)
+    del optimizer
+    assert gone() is None
+    assert rate == 0.1
+
+
+def test_the_name_can_be_read() -> None:
+    """`name` is what the constructor was given."""
+    assert Adamax(name="mine").name == "mine"
+
+
+def test_an_optimizer_shows_its_hyperparameters() -> None:
+    """`repr` is the call that makes such an optimizer; a callable is not called."""
+    assert (
+        eval(repr(Adamax(0.1, clipnorm=1.0))).get_config() == Adamax(0.1, clipnorm=1.0).get_config()
+    )
+    assert repr(Adamax(backend="numpy")) == (
+        "Adamax(learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-07, "
+        "backend='numpy', name='Adamax')"
+    )
+    assert "<lambda>" in repr(Adamax(lambda: 1 / 0))
 
 
 @pytest.mark.parametrize("limit", LIMITS)

@@ -175,9 +175,7 @@ def test_read_only_arrays_are_refused(closed: Callable[[Array], Array], known: b
         step(optimizer, x)
     before = snapshot(optimizer, x)
     for call in (step, lambda opt, y: opt.build([y]), lambda opt, y: opt.add_slot(y, "a")):
-        with pytest.raises(
-            TypeError, match=r"numpy that cannot be written to; wrap it in Variable"
-        ):
+        with pytest.raises(TypeError, match=r"(?i)(read-only|writable).* wrap .*Variable"):
             call(optimizer, closed(x))
     assert snapshot(optimizer, x) == before
 

@@ -167,7 +167,7 @@ def test_rows_that_do_not_fit_are_refused(
 def test_rows_and_constraints_do_not_go_together() -> None:
     """A constraint has to see the whole variable, which a sparse step does not touch."""
     x, optimizer = Variable(np.ones((3, 2)), name="table", constraint=np.abs), Adamax()
-    with pytest.raises(RuntimeError, match="constraint function on a sparse variable: table"):
+    with pytest.raises(RuntimeError, match=r"constraint function on a sparse variable: .*table"):
         optimizer.apply_gradients([(IndexedSlices(ONE, np.array([0])), x)])
     assert optimizer.get_slot_names() == []
 

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from adamax import nesting
 from adamax._arrays import is_jax_array, is_torch_array
+from adamax.given import listed
 from adamax.sparse import IndexedSlices
 from adamax.variable import Variable
 from adamax_adapters.installation import install
@@ -87,7 +88,7 @@ def gradient_pairs(
 
     @cache
     def tree() -> Any:
-        return variables() if callable(variables) else variables
+        return listed(variables() if callable(variables) else variables)
 
     @cache
     def flat() -> list[Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from adamax import nesting, validation
 from adamax._arrays import array_namespace, device_of, in_dtype, is_array, library_name, to_numpy
 from adamax._public import public
+from adamax.given import listed
 from adamax.layout import home_of
 from adamax.sparse import IndexedSlices
 from adamax.variable import Variable
@@ -69,7 +70,7 @@ def check_gradients(
         ...
     AssertionError: the gradient of w at (0,) is 3, but central differences give 2 (2 of 2 ...
     """
-    tree = variables() if callable(variables) else variables
+    tree = listed(variables() if callable(variables) else variables)
     given = [variable for _, variable in nesting.leaves(tree, "variables")]
     for variable in given:
         if not isinstance(variable, Variable):

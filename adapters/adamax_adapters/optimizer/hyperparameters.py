@@ -1,29 +1,75 @@
-"""Hyperparameters: Python floats that are checked at every assignment.
+"""Hyperparameters: floats that are checked at every assignment.
 
 A hyperparameter may be a number or a callable without arguments, which is called whenever the
 value is read; the learning rate may also be a schedule.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self, SupportsFloat, TypeAlias
+from weakref import ref
+
+import numpy as np
 
 from adamax import validation
 from adamax.schedules import LearningRateSchedule
-from adamax_adapters.backends import checked_backend
+from adamax.variable import auto_name
+from adamax_adapters.optimizer.habits import refuse_parameters
 
 __all__ = [
     "CLIPS",
     "DEFAULT_EPSILON",
+    "Function",
     "Hyperparameter",
-    "checked_keywords",
+    "Number",
+    "Setting",
+    "checked_rate",
     "clip_limit",
     "epsilon_or_default",
+    "name_or_default",
+    "plain_state",
     "rate_at",
 ]
 
 CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
 
 DEFAULT_EPSILON = 1e-7
+
+Number: TypeAlias = SupportsFloat
+"""A Python or NumPy number, or a 0-d array or Variable, which is read once."""
+
+Function: TypeAlias = Callable[[], Number]
+"""A callable without arguments, which is called whenever the hyperparameter is read."""
+
+
+class Setting(float):
+    """A hyperparameter as it is read: a float of that moment, with the methods of a `tf.Variable`.
+
+    Copies and pickles of it are floats.
+    """
+
+    __slots__ = ("_name", "_optimizer")
+
+    _name: str
+    _optimizer: ref[Any]
+    dtype = np.dtype(np.float64)  # Keras 2 asks for it before it assigns
+
+    def __new__(cls, value: float, optimizer: Any, name: str) -> Self:
+        """Return `value` as the hyperparameter `name` of an optimizer, which is not kept alive."""
+        setting = super().__new__(cls, value)
+        setting._name, setting._optimizer = name, ref(optimizer)
+        return setting
+
+    def numpy(self) -> np.float64:
+        """Return the number as a NumPy scalar."""
+        return np.float64(self)
+
+    def assign(self, value: Any) -> Any:
+        """Set the hyperparameter of the optimizer, and return it as it is then read."""
+        setattr(self._optimizer(), self._name, value)
+        return getattr(self._optimizer(), self._name)
+
+    def __reduce__(self) -> tuple[type[float], tuple[float]]:
+        return float, (float(self),)
 
 
 class Hyperparameter:
@@ -61,8 +107,10 @@ class Hyperparameter:
         if optimizer is None:
             return self
         value = optimizer.__dict__[self._name]
-        if self._called and callable(value) and not isinstance(value, LearningRateSchedule):
-            return self._check(value(), self._name)
+        if type(value) is float:
+            value = optimizer.__dict__[self._name] = Setting(value, optimizer, self._name)
+        elif self._called and callable(value) and not isinstance(value, LearningRateSchedule):
+            value = self._check(value(), self._name)
         return value
 
     def __set__(self, optimizer: Any, value: Any) -> None:
@@ -77,6 +125,25 @@ class Hyperparameter:
         optimizer.__dict__[self._name] = value
 
 
+def name_or_default(name: Any) -> str:
+    """Return the name of an optimizer; if it is empty or None, one not given out before."""
+    if not isinstance(name, str | None):
+        raise TypeError(f"Expected name to be a str, received: {name!r}")
+    return name or auto_name("adamax")
+
+
+def plain_state(optimizer: Any) -> dict[str, Any]:
+    """Return the attributes of an optimizer for a copy of it, with plain floats."""
+    state = vars(optimizer).items()
+    return {name: float(x) if isinstance(x, Setting) else x for name, x in state}
+
+
+def checked_rate(value: Any, name: str) -> float:
+    """Return `value` as a finite Python float >= 0; tell parameters in its place apart."""
+    refuse_parameters(value)
+    return validation.non_negative(value, name)
+
+
 def epsilon_or_default(value: Any, name: str) -> float:
     """Return `value` as a finite Python float >= 0; None is the default."""
     return DEFAULT_EPSILON if value is None else validation.non_negative(value, name)
@@ -85,32 +152,6 @@ def epsilon_or_default(value: Any, name: str) -> float:
 def clip_limit(value: Any, name: str) -> float | None:
     """Return `value` as a finite Python float >= 0, or None for no clipping."""
     return None if value is None else validation.non_negative(value, name)
-
-
-def checked_keywords(keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the further keywords of the constructor, checked.
-
-    Raises
-    ------
-    TypeError
-        If one is unknown.
-    ValueError
-        If the value of one is out of range.
-    """
-    checks = dict.fromkeys(CLIPS, clip_limit) | {
-        "lr": validation.non_negative,
-        "decay": validation.non_negative,
-        "backend": checked_backend,
-    }
-    checked = {}
-    for key, value in keywords.items():
-        if key not in checks:
-            raise TypeError(
-                f"Unexpected keyword argument passed to optimizer: {key}; "
-                f"expected one of {', '.join(checks)}"
-            )
-        checked[key] = checks[key](value, key)
-    return checked
 
 
 def rate_at(learning_rate: Any, decay: float, iterations: int) -> float:

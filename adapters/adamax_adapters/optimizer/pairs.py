@@ -12,16 +12,18 @@ from adamax._arrays import (
     array_namespace,
     bared,
     computes_in_itself,
+    is_array,
     is_immutable,
     is_writeable,
 )
 from adamax.clipping import clip_all
-from adamax.layout import owner_of
+from adamax.given import held, is_variable, kind
+from adamax.layout import owner_of, repeats_memory
 from adamax.sparse import Gradient, IndexedSlices
 from adamax.variable import Variable
 from adamax_adapters.optimizer.slots import Slots, Targets
 
-__all__ = ["complete_pairs", "ready_pairs"]
+__all__ = ["complete_pairs", "ready_pairs", "updatable"]
 
 
 def ready_pairs(
@@ -58,7 +60,8 @@ def ready_pairs(
     targets = slots.recent(variables) if limits.count(None) == len(limits) else None
     if targets is not None and _known_to_fit(gradients, targets, slots):
         return gradients, targets.variables
-    holders = slots.holders(variables)
+    _refuse_swapped(pairs)
+    holders = slots.holders([*map(held, variables)])
     given = [(grad, var) for grad, var in zip(gradients, holders, strict=True) if grad is not None]
     missing = [var.name for grad, var in zip(gradients, holders, strict=True) if grad is None]
     if pairs and not given:
@@ -76,7 +79,7 @@ def ready_pairs(
             UserWarning,
             stacklevel=3,
         )
-    owners = {owner_of(variable.value) for variable in variables} | slots.owners
+    owners = {owner_of(variable._value) for variable in variables} | slots.owners
 
     def apart(values: Array) -> Array:
         shared = owner_of(values) in owners and not is_immutable(values)
@@ -101,20 +104,44 @@ def _pairs(grads_and_vars: Iterable[Any]) -> list[tuple[Any, Any]]:
         iterator = iter(grads_and_vars)
     except TypeError:
         raise TypeError(
-            "grads_and_vars must be an iterable of (gradient, variable) pairs, "
-            f"got {type(grads_and_vars).__name__}"
+            "Expected an iterable of (gradient, variable) pairs, received "
+            f"{kind(grads_and_vars)}, for grads_and_vars"
         ) from None
     items = list(iterator)
     if set(map(type, items)) <= {tuple} and set(map(len, items)) <= {2}:
         return items
     for i, item in enumerate(items):
         if not isinstance(item, Sequence) or isinstance(item, (str, bytes)) or len(item) != 2:
-            got = f"{len(item)} items" if isinstance(item, Sequence) else type(item).__name__
+            received = f"{len(item)} items" if isinstance(item, Sequence) else kind(item)
             raise TypeError(
-                f"grads_and_vars[{i}] must be a (gradient, variable) pair, got {got}; "
-                "a single pair goes in a list"
+                f"Expected a (gradient, variable) pair, received {received}, for "
+                f"grads_and_vars[{i}]; pass a single pair as a list"
             )
     return [(item[0], item[1]) for item in items]
+
+
+def _refuse_swapped(pairs: Sequence[tuple[Any, Any]]) -> None:
+    """Raise TypeError if a gradient rather looks like a variable than its variable does."""
+    for i, (grad, variable) in enumerate(pairs):
+        alike = variable is None or type(variable) in (type(grad), IndexedSlices)
+        if (_is_trained(grad) and not _is_trained(variable)) or (
+            alike and _is_writable(grad) and not _is_writable(variable)
+        ):
+            read_only = "read-only " if is_array(variable) and not is_writeable(variable) else ""
+            raise TypeError(
+                f"Expected a (gradient, variable) pair, received ({kind(grad)}, "
+                f"{read_only}{kind(variable)}), for grads_and_vars[{i}]: are gradient and variable "
+                "swapped? If not, wrap a copy of the variable in adamax.Variable"
+            )
+
+
+def _is_trained(x: Any) -> bool:
+    """Return whether `x` is a variable of some library: torch's are leaves of its graph."""
+    return is_variable(x) or (getattr(x, "requires_grad", False) and x.is_leaf)
+
+
+def _is_writable(x: Any) -> bool:
+    return is_array(x) and is_writeable(x) and not is_immutable(x)
 
 
 def _known_to_fit(gradients: Sequence[Any], targets: Targets, slots: Slots) -> bool:
@@ -149,18 +176,40 @@ def _look(value: Array) -> tuple[Any, ...] | None:
 
 
 def _checked(grad: Any, variable: Variable) -> Gradient:
-    if validation.fits(grad, variable.value):
+    if validation.fits(grad, variable._value) and not repeats_memory(variable._value):
         return grad
-    value = validation.parameter(variable.value, variable.name)
-    if not (is_immutable(value) or is_writeable(value)):
-        raise TypeError(f"{variable.name} cannot be updated: its array was made read-only")
+    value = updatable(variable)
     grad = validation.gradient(_plain(grad), value, variable.name)
     if isinstance(grad, IndexedSlices) and variable.constraint is not None:
         raise RuntimeError(
-            f"Cannot use a constraint function on a sparse variable: {variable.name} has a "
-            "constraint and its gradient is IndexedSlices"
+            "Cannot use a constraint function on a sparse variable: Expected a dense gradient, "
+            f"received IndexedSlices, for {variable.name}, which has a constraint"
         )
     return _with(bared, grad)
+
+
+def updatable(variable: Variable) -> Array:
+    """Return the array of a variable, if a step can update it.
+
+    Raises
+    ------
+    TypeError
+        If it is read-only.
+    ValueError
+        If it has another dtype than real floating ones, or is a broadcast view.
+    """
+    value = validation.parameter(variable._value, variable.name)
+    if not (is_immutable(value) or is_writeable(value)):
+        raise TypeError(
+            f"Expected an array that can be written to, received a read-only one, for "
+            f"{variable.name}; wrap a copy of it in Variable"
+        )
+    if repeats_memory(value):
+        raise ValueError(
+            "Expected an array whose elements have memory of their own, received a broadcast view "
+            f"with a stride of 0, for {variable.name}; pass a copy of it"
+        )
+    return value
 
 
 def _with(change: Callable[[Array], Array], grad: Gradient) -> Gradient:
@@ -176,4 +225,4 @@ def _plain(grad: Any) -> Any:
     """Return the gradient without the Variables that may hold it."""
     if isinstance(grad, IndexedSlices):
         return IndexedSlices(*map(_plain, grad))
-    return grad.value if isinstance(grad, Variable) else grad
+    return grad._value if isinstance(grad, Variable) else held(grad)

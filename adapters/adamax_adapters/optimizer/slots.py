@@ -23,6 +23,7 @@ from adamax._arrays import (
     is_writeable,
     library_name,
 )
+from adamax.given import listed
 from adamax.layout import memory_of, owner_of
 from adamax.variable import Variable
 from adamax_adapters.optimizer.arena import move_together, zeros_together
@@ -154,7 +155,7 @@ class Slots:
         """Return the variables, which may be nested in any way; for None, all that are known."""
         if variables is None:
             return self.variables
-        return self.holders([x for _, x in nesting.leaves(variables, "variables")])
+        return self.holders([x for _, x in nesting.leaves(listed(variables), "variables")])
 
     def build(self, variables: Sequence[Variable]) -> None:
         """Make the moments of `variables`, as zeros, where there are none."""

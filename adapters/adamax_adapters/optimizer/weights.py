@@ -11,7 +11,7 @@ from adamax.layout import home_of
 from adamax.variable import Variable
 from adamax_adapters.optimizer.initializers import initial_value
 
-__all__ = ["assign_all", "counter", "fitted", "new_counter", "new_weight", "step_after"]
+__all__ = ["add_weight", "assign_all", "counter", "fitted", "new_counter", "step_after"]
 
 
 def new_counter(name: str) -> Variable:
@@ -57,15 +57,22 @@ def step_after(iterations: Variable) -> int:
     return t
 
 
-def new_weight(
+def add_weight(
+    optimizer: Any,
     name: str,
     shape: int | Sequence[int],
-    dtype: Any,
-    initializer: Any,
-    trainable: bool | None,
-    synchronization: str,
+    dtype: Any = None,
+    initializer: Any = "zeros",
+    trainable: bool | None = None,
+    synchronization: str = "auto",
+    aggregation: str = "none",
 ) -> Variable:
-    """Return a NumPy variable, as `Adamax.add_weight` describes it."""
+    """Return a new NumPy variable that checkpoints save and `weights` does not list.
+
+    `dtype` defaults to float32. `initializer` is as in `add_slot`. `trainable` defaults to True,
+    or to False if `synchronization` is ``'on_read'``, its only effect. `aggregation` has no
+    effect.
+    """
     on_read = str(synchronization).lower().endswith("on_read")
     if on_read and trainable:
         raise ValueError(
@@ -85,7 +92,10 @@ def new_weight(
             f"the initial value of {name} has the shape {value.shape}, which is not compatible "
             f"with {shape}"
         )
-    return Variable(value, name=name, trainable=not on_read if trainable is None else trainable)
+    trainable = not on_read if trainable is None else trainable
+    optimizer._added.append(Variable(value, name=name, trainable=trainable))
+    added: Variable = optimizer._added[-1]
+    return added
 
 
 def assign_all(variables: Sequence[Variable], weights: Sequence[Any], name: str) -> None:

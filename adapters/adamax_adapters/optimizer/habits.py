@@ -1,0 +1,58 @@
+"""What users of other libraries write, and what to write here instead."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from adamax._arrays import is_array
+from adamax.given import kind
+
+__all__ = ["missing_attribute", "refuse_keywords", "refuse_parameters"]
+
+STEP = "call minimize(loss, variables), or apply_gradients(zip(gradients, variables))"
+
+ATTRIBUTES = {
+    "step": STEP,
+    "zero_grad": "adamax keeps no gradients; pass new ones to apply_gradients at every step",
+    "param_groups": "set learning_rate and the other attributes; use one optimizer for each group",
+    "add_param_group": "use one optimizer for each group",
+    "state": "read get_slot(variable, 'm') and get_slot(variable, 'v')",
+    "state_dict": "call save_checkpoint, or get_weights and get_config",
+    "load_state_dict": "call load_checkpoint, or build and set_weights",
+    "update": "call apply_gradients, or the function adamax.update",
+    "apply": "call apply_gradients(zip(gradients, variables))",
+    "save_own_variables": "model.compile takes the optimizers of Keras; see apply_gradients",
+}
+
+KEYWORDS = {
+    "params": f"pass no parameters: {STEP}",
+    "betas": "pass beta_1 and beta_2",
+    "b1": "pass beta_1",
+    "b2": "pass beta_2",
+    "eps": "pass epsilon",
+    "weight_decay": "add weight_decay * variable to its gradient",
+}
+
+
+def missing_attribute(optimizer: Any, name: str) -> AttributeError:
+    """Return the error for an attribute that an optimizer lacks, with the way out."""
+    way_out = f"; {ATTRIBUTES[name]}" if name in ATTRIBUTES else ""
+    message = f"{type(optimizer).__name__!r} object has no attribute {name!r}{way_out}"
+    return AttributeError(message, name=name, obj=optimizer)
+
+
+def refuse_keywords(unknown: Iterable[str]) -> None:
+    """Raise TypeError for keywords that the constructor does not know, with the way out."""
+    for name in unknown:
+        way_out = KEYWORDS.get(name, "see help(adamax.Adamax)")
+        raise TypeError(f"Unexpected keyword argument passed to optimizer: {name}; {way_out}")
+
+
+def refuse_parameters(learning_rate: Any) -> None:
+    """Raise TypeError if parameters are in the place of the learning rate."""
+    if isinstance(learning_rate, Iterable) and not isinstance(learning_rate, str):
+        if is_array(learning_rate) and not learning_rate.shape:
+            return
+        raise TypeError(
+            f"Expected learning_rate to be a number, received: {kind(learning_rate)}; "
+            f"the constructor takes no parameters: {STEP}"
+        )
