@@ -175,11 +175,21 @@ def test_the_documented_test_command_is_what_ci_runs() -> None:
     assert ci.stat().st_mode & 0o111
 
 
+def anchors(page: Path) -> set[str]:
+    """Return the fragments that lead to the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_relative_links_lead_somewhere(page: Path) -> None:
-    """A link to a file of the project names one that exists."""
-    targets = [link for link in LINK.findall(page.read_text()) if ":" not in link]
-    missing = [link for link in targets if not (page.parent / link.partition("#")[0]).exists()]
+    """A link to a file of the project names one that exists, and a heading that it has."""
+    missing = []
+    for link in [link for link in LINK.findall(page.read_text()) if ":" not in link]:
+        name, _, fragment = link.partition("#")
+        target = page.parent / name if name else page
+        if not target.exists() or (fragment and fragment not in anchors(target)):
+            missing.append(link)
     assert not missing
 
 
