@@ -34,8 +34,8 @@ BACKENDS = {
     Backend.STRICT_2024: "the standard and nothing else, every optional feature off, on three of "
     "its simulated devices, one of them without float64",
     Backend.STRICT_2025: "the same for the next version, on four devices",
-    Backend.STAND_IN: "a stand-in for CuPy: nothing converts to NumPy, mixes with it or gives a "
-    "scalar, and whatever would wait for the device is noted",
+    Backend.STAND_IN: "a mock CuPy: nothing converts to NumPy, mixes with it or gives a scalar, "
+    "and every call that would wait for the device is recorded",
     Backend.TORCH_32: "tensors of the CPU, float32 by default",
     Backend.TORCH_64: "tensors of the CPU, float64 by default",
     Backend.JAX: "one call after the other",
@@ -67,8 +67,8 @@ ABSENT: dict[tuple[Backend, str], str] = {
 PAGE = """\
 # Portability
 
-The same code runs on every array library. This page is written by the tests as they run: a cell
-holds the number of those that passed, and a cell that no test has reached fails the run.
+The same code runs on every array library. The tests write this page as they run. A cell contains
+the number of tests that passed; a cell without a test fails the run.
 
 {table}
 
@@ -82,8 +82,8 @@ Each backend runs in all its dtypes, which share its row.
 
 ## Columns
 
-Results are held to references that are computed in float64 by NumPy. What is compared is not only
-the numbers: type, namespace, dtype, shape and device must be those of the variable.
+The tests compare results with references that NumPy computes in float64. They compare values, and
+also type, namespace, dtype, shape and device, which must be those of the variable.
 
 {columns}
 

@@ -129,8 +129,8 @@ PARTS: Sequence[tuple[str, str, str, Callable[[], Results]]] = [
 
 
 NOTE = """
-A million parameters, with gradients and slots, fit into the last cache of most processors, and are
-not bound by the memory; more are.
+A million parameters, with gradients and slots, fit into the last-level cache of most processors,
+so memory bandwidth does not limit their steps. It limits the steps of more parameters.
 """
 
 
@@ -139,7 +139,7 @@ def table(title: str, unit: str, ours: str, results: Results) -> str:
     lines = [
         f"## {title}",
         "",
-        f"| | median, {unit} | quartiles | beside {ours} |",
+        f"| program | median, {unit} | quartiles | relative to {ours} |",
         "|---|---|---|---|",
     ]
     lines += [
@@ -190,10 +190,10 @@ def main() -> None:
         ]
     page = f"""# Benchmarks
 
-One step of Adamax, with gradients that are there already. All ways to do the same work take turns
-in one process, a few steps each; the tables hold medians and quartiles. `memory` moves the bytes
-of a step and hardly computes: in one pass over the same arrays, or as a plain copy. No figure
-is from a GPU, because none could be reached. `nox -s bench` has written this page on:
+This page compares the time of one step of Adamax; the gradients exist already. "Ours" is adamax.
+Programs that do the same work alternate in one process, a few steps each. The tables contain
+medians and quartiles. `memory` moves the bytes of a step with hardly any arithmetic, in one pass
+over the same arrays or as a plain copy. No GPU was used. `nox -s bench` wrote this page on:
 
 {machine()}
 

@@ -49,7 +49,10 @@ def norm(one: Figures) -> str:
 
 def table(rows: list[Row], libraries: list[str], cell: Callable[[Figures], str]) -> str:
     """Return a table with a column for each library."""
-    lines = [f"| | | {' | '.join(libraries)} |", "|---" * (len(libraries) + 2) + "|"]
+    lines = [
+        f"| gradients | dtype | {' | '.join(libraries)} |",
+        "|---" * (len(libraries) + 2) + "|",
+    ]
     for problem, dtype, found in rows:
         cells = [cell(found[name]) if name in found else "n/a" for name in libraries]
         lines.append(f"| {problem.title} | {dtype} | {' | '.join(cells)} |")
@@ -62,67 +65,69 @@ def page(rows: list[Row], libraries: list[str]) -> str:
     parameters = [row for row in rows if not row.problem.set_back]
     packages = ("numpy", "ml_dtypes", "jax", "optax", "keras", "torch")
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
-    return f"""# Fidelity
+    return f"""# Numerical accuracy
 
-What {STEPS:,} steps in float32, float16 and bfloat16 lose beside the same steps in float64.
-Libraries add epsilon [in different places](rule.md#how-libraries-differ): each is compared with a
-float64 run of its own formula, with its own default epsilon, on the same gradients, rounded to the
-dtype before. Ours are `Adamax` on NumPy and `update` under `jax.jit`, as are optax and Keras.
-`nox -s fidelity` has written this page, with Python {platform.python_version()},
+This page measures the error of {STEPS:,} steps in float32, float16 and bfloat16 relative to the
+same steps in float64. Libraries add epsilon [at different positions](rule.md#how-libraries-differ),
+so each library is compared with a float64 run of its own formula, with its own default epsilon. All
+use the same gradients, rounded to the dtype before. "Ours" is adamax: `Adamax` on NumPy, and
+`update` under `jax.jit`, under which optax and Keras run too. `nox -s fidelity` wrote this page
+with Python {platform.python_version()},
 {versions};
-the last digits depend on the processor. The session fails where an error of ours is over 1 ulp
-above the smallest of the others, and where ours has a NaN or a frozen $u$.
+the last digits depend on the processor. The session fails if an error of adamax is more than 1 ulp
+above the smallest error of the others, or if adamax has a NaN or a frozen $u$.
 
-The parameter has {SIZE} elements, the learning rate is {LEARNING_RATE}. Gradients are a seeded
-stream of normally distributed numbers, but for what the name of a row says. One ulp is the distance
-between neighbours in the dtype, at the size of the largest element in float64. **NaN** stands where
-a run has a NaN or an infinity.
+The parameter has {SIZE} elements, and the learning rate is {LEARNING_RATE}. Gradients are seeded
+normally distributed numbers, changed as the name of a row states. One ulp is the distance between
+neighbouring numbers of the dtype, at the size of the largest element in float64. **NaN** marks a
+run with a NaN or an infinity.
 
-![Where a parameter is, and its u, after a spike in bfloat16](images/fidelity.png)
+![A parameter and its u after a spike in bfloat16](images/fidelity.png)
 
-## What the steps lose
+## Error of the steps
 
-The largest error of any element, at {CHECKS} checks along the run, in ulp. Before every step the
-parameter is set back to 0, and its moves are added up in float64: so a move is all that is rounded,
-and the optimizer all that errs.
+The table contains the largest error of any element at {CHECKS} checks along the run, in ulp. Before
+every step the parameter is set back to 0, and the updates are summed in float64. So only the
+updates are rounded, and all errors come from the optimizer.
 
 {table(steps, libraries, largest)}
 
-- **float32.** Most of the error is that of $u$, whose every decay multiplies by a $\\beta_2$ that
-  float32 has rounded. The 9,900 decays after a spike add up, in all libraries alike. A decay by
-  $u - u (1 - \\beta_2)$ would lose a hundredth of that, but it is not the reference's formula,
-  which ours follows bit by bit. At a $\\beta_1$ of 0.9999, optax and Keras lose digits of
-  $1 - \\beta_1^t$, which they compute in float32; ours is computed in double precision, or under
-  a trace by `expm1`. Where gradients are 1e-7, the larger epsilon of ours and Keras makes steps,
-  and so their errors, smaller. What else differs is chance: with another seed, another is ahead.
-- **16 bits.** $m$ and $u$ are float32 here, and have 16 bits in the others. In bfloat16, 0.999
-  times a number rounds back to that number, and $u$ never falls. In float16, 1e-8 is 0, and so is
-  Keras's 1e-7 times $1 - \\beta_1^t$: where all gradients so far were 0, the step is 0/0. A
-  $\\beta_1$ of 0.9999 is 1 for Keras, which divides by 0.
-- **Sparse rows.** torch, optax and Keras take dense gradients alone, with zeros where no row is
-  listed: there $m$ and $u$ decay, and the parameter moves on. With `IndexedSlices` such rows stay
-  as they are, which is another run, with a float64 run of its own.
+- **float32.** Most of the error comes from $u$: every decay multiplies it by $\\beta_2$ rounded to
+  float32. The errors of the 9,900 decays after a spike add up in all libraries. A decay by
+  $u - u (1 - \\beta_2)$ would lose a hundredth of that, but it is not the formula of the reference,
+  which adamax follows bit by bit. At a $\\beta_1$ of 0.9999, optax and Keras lose digits of
+  $1 - \\beta_1^t$, which they compute in float32; adamax computes it in double precision, or with
+  `expm1` under a trace. With gradients of 1e-7, the larger epsilon of adamax and Keras makes steps,
+  and so their errors, smaller. The other differences are chance and depend on the seed.
+- **16-bit dtypes.** $m$ and $u$ are float32 in adamax, and 16-bit in the others. In bfloat16, 0.999
+  times a number rounds back to that number, so $u$ never falls. In float16, 1e-8 is 0, and so is
+  Keras's 1e-7 times $1 - \\beta_1^t$: if all gradients so far were 0, the step is 0/0. A $\\beta_1$
+  of 0.9999 rounds to 1 in Keras, which then divides by 0.
+- **Sparse rows.** torch, optax and Keras accept dense gradients only, with zeros for unlisted rows,
+  whose $m$ and $u$ decay and whose parameters move on. With `IndexedSlices` unlisted rows do not
+  change. That is a different run, with its own float64 run.
 
-## What becomes of u
+## Error of u
 
-The largest relative error of $u$ after the last step. It is **frozen** where an element never fell
-from one check to the next, though in the float64 run it did.
+The table contains the largest relative error of $u$ after the last step. $u$ is **frozen** if an
+element never fell from one check to the next, although it did in the float64 run.
 
 {table(steps, libraries, norm)}
 
-## What the parameter loses
+## Error of the parameter
 
-The parameter is not set back: it rounds at every step, in all libraries alike. These are the root
-mean square of the errors after the last step and, in parentheses, the largest error at any check,
-in ulp. The largest is a matter of chance: in float32, steps that agree to their last digits end a
-few ulp apart, and which is ahead depends on the seed; so the session compares the former. The
-*quadratic* adds to the stream 30 times the distance from its minimum, which is 0 or 1.
+Here the parameter is not set back, so it is rounded at every step, in all libraries. The table
+contains the root mean square of the errors after the last step and, in parentheses, the largest
+error at any check, in ulp. The largest error depends on chance: in float32, steps that agree to
+their last digits end a few ulp apart, in an order that depends on the seed. So the session compares
+the root mean squares. The *quadratic* adds 30 times the distance from its minimum, which is 0 or 1,
+to the gradients.
 
 {table(parameters, libraries, typical)}
 
-Near 1, the next number of 16 bits is so far away that most steps round to nothing, and no optimizer
-helps. What helps is a parameter of float32, and a copy of it in 16 bits for the loss:
-`apply_gradients` takes gradients of 16 bits for it.
+Near 1, neighbouring 16-bit numbers are so far apart that most steps round to nothing, and no
+optimizer can change that. Use a float32 parameter with a 16-bit copy for the loss:
+`apply_gradients` accepts 16-bit gradients for it.
 """
 
 
