@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
@@ -17,8 +18,8 @@ from stand_in import Namespace
 
 from adamax_adapters import backends
 
-OWN, WHEEL = "mock", "wheel"
-"""Whose functions meet the arrays: the mock's own, or those of the installed CuPy."""
+OWN, WHEEL, REAL = "mock", "wheel", "gpu"
+"""The mock's functions on its arrays, CuPy's functions on them, or CuPy on a GPU."""
 
 BOUND = ("cupy", "cuda_graph")
 """Modules of `adamax_adapters.backends` that are bound to the CuPy that they were imported with."""
@@ -39,12 +40,10 @@ def mock(whose: str) -> Any:
     return module
 
 
-@pytest.fixture(params=[OWN, WHEEL])
-def cupy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The module that `import cupy` gives in the test; its launches run on the host."""
-    if request.param == WHEEL:
-        pytest.importorskip("cupy")
-    module = mock(request.param)
+@contextmanager
+def in_place(whose: str) -> Iterator[ModuleType]:
+    """Let `import cupy` give the mock in the block; its launches run on the host."""
+    module = mock(whose)
     host = Host()
     module.RawKernel = host.kernel
     module.cuda = SimpleNamespace(
@@ -54,13 +53,27 @@ def cupy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
         runtime=SimpleNamespace(is_hip=GXX is None),  # then the plain rule takes the steps
         using_allocator=lambda allocator: Device(host, host.device),
     )
-    monkeypatch.setitem(sys.modules, "cupy", module)
-    monkeypatch.setattr(array_api_compat, "cupy", module.__array_namespace__, raising=False)
-    for name in BOUND:
-        monkeypatch.delitem(sys.modules, f"adamax_adapters.backends.{name}", raising=False)
-        monkeypatch.setattr(backends, name, None, raising=False)  # put back what was there
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "cupy", module)
+        patch.setattr(array_api_compat, "cupy", module.__array_namespace__, raising=False)
+        for name in BOUND:
+            patch.delitem(sys.modules, f"adamax_adapters.backends.{name}", raising=False)
+            patch.setattr(backends, name, None, raising=False)  # put back what was there
+        backends.problem.cache_clear()
+        yield module
+        for name in BOUND:
+            sys.modules.pop(f"adamax_adapters.backends.{name}", None)
     backends.problem.cache_clear()
-    yield module
-    backends.problem.cache_clear()
-    for name in BOUND:
-        sys.modules.pop(f"adamax_adapters.backends.{name}", None)
+
+
+@pytest.fixture(params=[OWN, WHEEL, pytest.param(REAL, marks=pytest.mark.gpu)])
+def cupy(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
+    """The module that `import cupy` gives in the test."""
+    real = None if request.param == OWN else pytest.importorskip("cupy")
+    if request.param != REAL:
+        with in_place(request.param) as module:
+            yield module
+    elif real is None or not real.is_available():
+        pytest.skip("no GPU")
+    else:
+        yield real

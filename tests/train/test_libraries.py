@@ -1,10 +1,12 @@
 """`adamax train` with each array library that it can compute with: to its end, and resumed."""
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from mocked import OWN, in_place
 from trained import SMALL, contents, end, interrupted, run
 
 from adamax_adapters.train.backend import BACKENDS, namespace
@@ -12,16 +14,21 @@ from adamax_adapters.train.run import FILES
 from adamax_adapters.train.settings import UserError
 
 
-@pytest.fixture(params=[pytest.param(x, marks=[pytest.mark.gpu] * (x == "cupy")) for x in BACKENDS])
-def library(request: pytest.FixtureRequest) -> str:
-    """Return the name of an array library that can be used on this machine."""
-    name: str = request.param
-    pytest.importorskip(name)
+@pytest.fixture(
+    params=[OWN, *[pytest.param(x, marks=[pytest.mark.gpu] * (x == "cupy")) for x in BACKENDS]]
+)
+def library(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Return the name of an array library that can be used on this machine; a mock is CuPy's."""
+    if request.param == OWN:
+        with in_place(OWN):
+            yield "cupy"
+        return
+    pytest.importorskip(request.param)
     try:
-        namespace(name)
+        namespace(request.param)
     except UserError as error:
         pytest.skip(str(error))
-    return name
+    yield request.param
 
 
 def losses(folder: Path) -> list[float]:
