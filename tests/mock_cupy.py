@@ -64,10 +64,13 @@ def _method(compute: Function) -> Function:
 
 
 for _name in (
-    "all any argmax argmin argsort astype copy cumsum diagonal flatten max mean min "
+    "all any argsort astype copy cumsum diagonal flatten max mean min "
     "nonzero prod ravel repeat reshape round squeeze std sum swapaxes take trace transpose var"
 ).split():
     setattr(ndarray, _name, _method(getattr(np.ndarray, _name)))
+for _name in ("argmax", "argmin"):  # which have a dtype in CuPy
+    _compute = getattr(np.ndarray, _name)
+    setattr(ndarray, _name, _method(lambda x, dtype=None, *, _c=_compute, **how: _c(x, **how)))
 ndarray.ptp = _method(np.ptp)  # type: ignore[attr-defined]
 
 
@@ -115,9 +118,8 @@ def where(condition: Any, x: Any = None, y: Any = None) -> Any:
     return _where(condition.astype("?", copy=False), x, y)
 
 
-def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
-    assert ord is None
-    return UFUNCS["sqrt"]((x * x).sum(axis=axis, keepdims=keepdims))
+def _norm(x: Any) -> Any:
+    return UFUNCS["sqrt"]((x * x).sum())
 
 
 def _named(name: str, function: Function) -> Function:

@@ -35,6 +35,8 @@ LOSSES: dict[str, Loss] = {
     "shapes": lambda cp, w, b, x: cp.sum(
         cp.reshape(cp.transpose(w), (4, 3)) @ b * cp.ravel(cp.squeeze(w[:, :1]))
     ),
+    "swapped axes": lambda cp, w, b, x: cp.sum(cp.sin(cp.swapaxes(w, 0, 1)) @ (w @ b)),
+    "positions": lambda cp, w, b, x: cp.sum(w * cp.argmax(w) + cp.argmin(w, axis=0)),
     "take": lambda cp, w, b, x: cp.sum(cp.take(w, cp.asarray([0, 2, 0]), axis=0) * b),
     "norm": lambda cp, w, b, x: cp.linalg.norm(w) + 0.1 * cp.linalg.norm(b),
     "powers": lambda cp, w, b, x: cp.sum(cp.power(cp.abs(w) + 1.0, b) + cp.sqrt(cp.exp(w))),

@@ -5,8 +5,10 @@ hooked. NumPy's function of the same name can: it asks the tracer first, and the
 """
 
 import re
-from collections.abc import Callable, Iterator
-from itertools import dropwhile
+import sys
+from collections.abc import Callable
+from itertools import dropwhile, takewhile
+from traceback import walk_tb
 from types import FrameType
 from typing import Any
 
@@ -43,27 +45,31 @@ def advised(loss: Callable[[], Any]) -> Any:
 
 def _refusal(error: Exception) -> TypeError | None:
     """Return an error with the way out, if `error` is CuPy's refusal of a tracer; else None."""
-    frames = list(dropwhile(lambda frame: not _is_in(frame, "cupy"), _frames(error)))
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    frames = list(dropwhile(lambda frame: not _is_in(frame, "cupy"), frames))
     asked = [frame.f_code.co_name for frame in frames if _is_in(frame, "adamax_adapters")]
     if asked:  # for what a tracer does not give
         refused = asked[-1] in ("__array__", "__getattr__")
-    elif any(map(_is_given_a_tracer, frames[:1])):
+    elif frames and _holds_a_tracer([*frames[0].f_locals.values()]):
         refused = WANTS.search(str(error)) is not None
     else:
         refused = NAMES.search(str(error)) is not None
-    return TypeError(_advice(_function(frames[0]) if frames else None)) if refused else None
+    if not refused:
+        return None
+    return TypeError(_advice(_function(frames[0]) if frames else "a method of cupy.ndarray"))
 
 
-def _advice(name: str | None) -> str:
-    if name is not None and _can_be_traced(name):
+def _advice(function: str) -> str:
+    name = function.rpartition(".")[2]
+    if _can_be_traced(name):
         way_out = f"use {'@ or ' * (name == 'matmul')}numpy.{name}, which calls it"
     else:
         way_out = (
             "use others, such as @, numpy.sum and numpy.concatenate, or return (value, gradients)"
         )
     return (
-        f"Expected cupy.ndarray, received what depends on variables, for cupy.{name or 'ndarray'}: "
-        f"this function accepts nothing else and cannot be traced; {way_out}"
+        f"Expected cupy.ndarray, received what depends on variables, for {function}: it accepts "
+        f"nothing else and cannot be traced; {way_out}"
     )
 
 
@@ -75,25 +81,19 @@ def _can_be_traced(name: str) -> bool:
     return asks and NUMPY_NAMES.get(name, name) in known
 
 
-def _frames(error: Exception) -> Iterator[FrameType]:
-    trace = error.__traceback__
-    while trace is not None:
-        yield trace.tb_frame
-        trace = trace.tb_next
-
-
 def _is_in(frame: FrameType, package: str) -> bool:
     return str(frame.f_globals.get("__name__")).partition(".")[0] == package
 
 
 def _function(frame: FrameType) -> str:
-    """Return the name of a function of CuPy: compiled ones have dots, objects have their own."""
+    """Return the name of a function of CuPy, with its public module.
+
+    The names of compiled functions have dots, and objects that are called have their own.
+    """
     name = frame.f_code.co_name.rpartition(".")[2]
-    return str(frame.f_locals["self"].__name__) if name == "__call__" else name
-
-
-def _is_given_a_tracer(frame: FrameType) -> bool:
-    return any(map(_holds_a_tracer, frame.f_locals.values()))
+    name = frame.f_locals["self"].__name__ if name == "__call__" else name
+    public = takewhile(lambda part: part[0] != "_", frame.f_globals["__name__"].split("."))
+    return f"{'cupy' if hasattr(sys.modules['cupy'], name) else '.'.join(public)}.{name}"
 
 
 def _holds_a_tracer(x: Any) -> bool:

@@ -132,6 +132,12 @@ def _dot(xp: TracedNamespace, a: Any, b: Any, **options: Any) -> Any:
     return xp.matmul(a, b) if min(axes) else xp.multiply(a, b)
 
 
+def _swapaxes(xp: TracedNamespace, x: Any, axis1: int, axis2: int) -> Any:
+    axes = list(range(x.ndim))
+    axes[axis1], axes[axis2] = axes[axis2], axes[axis1]
+    return xp.permute_dims(x, tuple(axes))
+
+
 def _unstack(xp: TracedNamespace, x: Any, axis: int = 0) -> tuple[Any, ...]:
     first = xp.moveaxis(x, axis, 0)
     return tuple(first[i, ...] for i in range(first.shape[0]))
@@ -140,6 +146,7 @@ def _unstack(xp: TracedNamespace, x: Any, axis: int = 0) -> tuple[Any, ...]:
 COMPOSED: dict[str, Callable[..., Any]] = {
     "broadcast_arrays": _broadcast_arrays,
     "dot": _dot,
+    "swapaxes": _swapaxes,
     "unstack": _unstack,
 }
 """Functions that are made of others, of the namespace that is their first argument."""
