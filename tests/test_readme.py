@@ -164,6 +164,19 @@ def test_code_comes_early() -> None:
     assert lines[0] == "# adamax"
 
 
+def test_figures_are_those_of_the_pages_that_prove_them() -> None:
+    """Every reason of the README has a link, and its decimal figures are on the linked pages."""
+    section = README.read_text().partition("## Why\n")[2].partition("\n## ")[0]
+    reasons = section.strip().split("\n- ")
+    assert len(reasons) == 5
+    for reason in reasons:
+        proofs = [ROOT / link.partition("#")[0] for link in LINK.findall(reason)]
+        assert proofs
+        text = "".join(proof.read_text() for proof in proofs)
+        unproven = [x for x in re.findall(r"\d+\.\d+", LINK.sub("", reason)) if x not in text]
+        assert not unproven, reason
+
+
 def test_the_documented_test_command_is_what_ci_runs() -> None:
     """The README's test command stands in .ci/run, character by character."""
     ci = ROOT / ".ci" / "run"

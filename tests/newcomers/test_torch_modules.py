@@ -85,6 +85,16 @@ def test_autograd_is_called_by_minimize() -> None:
         by_hand.zero_grad()
         (by_hand(x) ** 2).mean().backward()
         first.apply_gradients([(p.grad, p) for p in by_hand.parameters()])
-        second.minimize(lambda: (minimized(x) ** 2).mean(), list(minimized.parameters()))
+        second.minimize(lambda: (minimized(x) ** 2).mean(), minimized.parameters())
     for a, b in zip(by_hand.parameters(), minimized.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_habits_of_torch_are_told_what_to_write() -> None:
+    """Parameters in the constructor, `step` and `zero_grad` are errors that show the way."""
+    model = new_model()
+    with pytest.raises(TypeError, match="apply_gradients|minimize"):
+        Adamax(model.parameters(), lr=0.01)  # type: ignore[arg-type]
+    for habit in ("step", "zero_grad"):
+        with pytest.raises((AttributeError, TypeError), match="gradients"):
+            getattr(Adamax(), habit)()
