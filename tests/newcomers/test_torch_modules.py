@@ -93,8 +93,8 @@ def test_autograd_is_called_by_minimize() -> None:
 def test_habits_of_torch_are_told_what_to_write() -> None:
     """Parameters in the constructor, `step` and `zero_grad` are errors that show the way."""
     model = new_model()
-    with pytest.raises(TypeError, match="apply_gradients|minimize"):
-        Adamax(model.parameters(), lr=0.01)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="apply_gradients"):
+        Adamax(model.parameters(), lr=0.01)
     for habit in ("step", "zero_grad"):
         with pytest.raises((AttributeError, TypeError), match="gradients"):
             getattr(Adamax(), habit)()
