@@ -2,11 +2,11 @@
 
 import io
 import signal
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from adamax_adapters.files.manager import CheckpointManager
 from adamax_adapters.train.history import History
@@ -17,11 +17,18 @@ Array = Any
 SMALL: dict[str, Any] = {"steps": 12, "batch": 8, "embedding": 3, "hidden": 5, "context": 2}
 
 
+class Terminal(io.StringIO):
+    """What is printed to it is kept; it is a terminal."""
+
+    def isatty(self) -> bool:
+        """Return True, which commands ask for to print a live line."""
+        return True
+
+
 def run(folder: Path, resume: bool = False, terminal: bool = False, **given: Any) -> str:
     """Train, and return what is printed."""
-    out = io.StringIO()
-    console = Console(file=out, force_terminal=terminal, width=100)
-    train(folder, given, resume, console)
+    with redirect_stdout(Terminal() if terminal else io.StringIO()) as out:
+        train(folder, given, resume)
     return out.getvalue()
 
 

@@ -1,24 +1,28 @@
-"""The command `adamax`: its subcommands and their options; what goes wrong is told in one line."""
+"""The command `adamax`: its subcommands and their options; errors are one line."""
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 from shlex import quote
-from typing import Any, NoReturn, get_args
+from typing import Any, NoReturn
 
 import adamax
 from adamax_adapters.checkpoint import CheckpointError
 from adamax_adapters.files import inspection
 from adamax_adapters.installation import install
-from adamax_adapters.train.settings import Settings, UserError, option
+from adamax_adapters.train.settings import Settings, UserError, kinds, option
 
 __all__ = ["main"]
 
-INTERRUPTED = 130  # what a shell calls a command that Ctrl-C ended
+USAGE = 2  # exit status after an error
+STOPPED = 128  # and the number of the signal: what a shell calls a command that a signal ended
+CLOSED_PIPE = STOPPED + 13  # SIGPIPE, which Windows lacks
 
 
 class _Parser(argparse.ArgumentParser):
@@ -39,27 +43,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 2 after an error, which is one line on stderr; 130 after Ctrl-C.
+        0; 1 if `doctor` or `inspect` found a fault; 2 after an error, which is one line on stderr;
+        130 after Ctrl-C, 143 after SIGTERM, 141 if the pipe that it prints to was closed.
     """
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # words of any script, on any terminal
     try:
         options = vars(_parser().parse_args(arguments))
-        status: int = options.pop("run")(**options)
+        status: int = options.pop("run")(**options) or 0
+        sys.stdout.flush()  # so that a closed pipe is noticed here
         return status
-    except (UserError, CheckpointError, OSError) as error:
-        print(f"adamax: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+    except BrokenPipeError:
+        # What is still to be flushed would be an error again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED_PIPE
+    except (UserError, CheckpointError, OSError, MemoryError) as error:
+        print(f"adamax: {' '.join(str(error).split()) or 'out of memory'}", file=sys.stderr)
+        return USAGE
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return STOPPED + signal.SIGINT
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="adamax", description="The Adamax optimizer for every array library.")
     parser.add_argument("--version", action="version", version=f"adamax {adamax.__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser.set_defaults(run=parser.print_help)
+    commands = parser.add_subparsers(metavar="COMMAND")
     doctor = commands.add_parser(
         "doctor",
         help="print what is installed and what it is used for",
-        description="Print the backends that can be used here, and which arrays use which.",
+        description="Print which libraries can be used, and the backends that update their arrays.",
+        epilog="Exit status: 0, or 1 if a library is installed and cannot be used, such as CuPy "
+        "without a GPU.",
     )
     doctor.set_defaults(run=_doctor)
     train = commands.add_parser(
@@ -67,12 +82,14 @@ def _parser() -> argparse.ArgumentParser:
         help="train a language model on real text",
         allow_abbrev=False,  # a misspelt option is an error
         description="Train a neural language model with Adamax, and show how well it has learnt.",
+        epilog="Ctrl-C or SIGTERM saves and stops. Exit status: 0 at the end; 2 after an error; "
+        "130 after Ctrl-C, 143 after SIGTERM, 141 if the output was closed.",
     )
     train.set_defaults(run=_train)
     train.add_argument("--output", default="adamax-run", help="folder to write to (%(default)s)")
-    train.add_argument("--resume", action="store_true", help="go on with the run in that folder")
+    train.add_argument("--resume", action="store_true", help="continue the run in that folder")
     for field in fields(Settings):
-        (kind, *_) = get_args(field.type) or (field.type,)
+        (kind, *_) = kinds(field)
         default = "" if field.default is None else f" ({field.default})"
         train.add_argument(
             option(field.name),
@@ -85,41 +102,30 @@ def _parser() -> argparse.ArgumentParser:
         "inspect",
         help="show what is in a checkpoint",
         description="Show the tensors of a checkpoint in numbers, and whether their hashes hold.",
+        epilog="Exit status: 0, or 1 if a hash does not hold.",
     )
-    inspect.set_defaults(run=_inspect)
+    inspect.set_defaults(run=inspection.inspect)
     inspection.add_arguments(inspect)
     return parser
 
 
 def _doctor() -> int:
-    _require("rich")
-    from rich.console import Console
+    from adamax_adapters.doctor import doctor  # imports what it looks for
 
-    from adamax_adapters.doctor import doctor
-
-    return doctor(Console(soft_wrap=True))
+    return doctor()
 
 
 def _train(output: str, resume: bool, **given: Any) -> int:
-    _require("matplotlib", "rich")  # now, not when the results are drawn
-    from rich.console import Console
-
+    _require("matplotlib", "threadpoolctl")  # now, not when the results are drawn
     from adamax_adapters.train.run import train
 
     if "text" in given:
         given["text"] = os.path.abspath(given["text"])  # a run may be resumed from elsewhere
-    console = Console(soft_wrap=True)
-    if train(Path(output), given, resume, console):
-        console.print(f"written to {output}: {', '.join(sorted(os.listdir(output)))}")
-        return 0
-    console.print(f"stopped and saved; go on by: adamax train --resume --output {quote(output)}")
-    return INTERRUPTED
-
-
-def _inspect(file: str, as_json: bool) -> int:
-    if not as_json:
-        _require("rich")
-    return inspection.inspect(file, as_json)
+    if stopped := train(Path(output), given, resume):
+        print(f"stopped and saved; continue with: adamax train --resume --output {quote(output)}")
+        return STOPPED + stopped
+    print(f"written to {output}: {', '.join(sorted(os.listdir(output)))}")
+    return 0
 
 
 def _require(*libraries: str) -> None:

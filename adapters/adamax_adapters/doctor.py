@@ -1,45 +1,55 @@
-"""What is installed, and which backend each library would use: the command `adamax doctor`."""
+"""What is installed, and which backends each library uses: the command `adamax doctor`."""
 
-from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from adamax_adapters.backends import BACKENDS, fastest, problem, ways
+from adamax_adapters.backends import problem, ways
 from adamax_adapters.backends.threads import cores
+from adamax_adapters.installation import install
+from adamax_adapters.table import table
+from adamax_adapters.train.library import LIBRARIES, first_line
 
 __all__ = ["doctor"]
 
-EXAMPLES: dict[str, Callable[[Any], Any]] = {
-    "numpy": lambda numpy: numpy.zeros(1),
-    "torch": lambda torch: torch.zeros(1),
-    "jax": lambda jax: jax.numpy.zeros(1),
-    "cupy": lambda cupy: cupy.zeros(1),
-}
-"""An array of each library whose arrays have a backend of their own."""
+BROKEN = 1  # exit status
 
 
-def doctor(console: Console) -> int:
-    """Print both tables; return 0, or 1 where a library is installed and does not work."""
-    backends = Table("backend", "usable", title="Backends")
-    for name in BACKENDS:
-        reason = problem(name)
-        backends.add_row(name, "yes" if reason is None else f"no: {reason}")
-    arrays = Table("arrays of", "version", "on", "are updated by", title="Libraries")
-    broken = False
-    for name, example in EXAMPLES.items():
-        try:
-            library = import_module(name)
-        except ModuleNotFoundError:
-            arrays.add_row(name, "not installed", "", "")
-            continue
-        try:
-            array = example(library)
-            arrays.add_row(name, library.__version__, str(array.device), fastest(ways(array)))
-        except Exception as error:  # whatever a library without its driver raises
-            broken = True
-            arrays.add_row(name, library.__version__, "", f"does not work: {error}")
-    console.print(backends, arrays, f"{cores()} threads for large arrays", sep="\n")
-    return int(broken)
+def doctor() -> int:
+    """Print one verdict for each library.
+
+    Returns
+    -------
+    int
+        Exit status: 0, or 1 if a library is installed and cannot be used, such as CuPy without a
+        device.
+    """
+    found = [_arrays(name, module, command) for name, (module, command) in LIBRARIES.items()]
+    found.append(_numba())
+    print(table([("library", "version", "backends, the fastest first", "verdict"), *found]))
+    print(f"{cores()} threads for large arrays")
+    return BROKEN if any(verdict.startswith("installed") for *_, verdict in found) else 0
+
+
+def _arrays(name: str, module: str, command: str) -> tuple[str, str, str, str]:
+    """Return the row of a library that has arrays."""
+    try:
+        version = import_module(name).__version__
+    except ModuleNotFoundError:
+        return name, "", "", f"not installed: {command}"
+    try:
+        array: Any = import_module(module).zeros(1)
+    except Exception as error:  # each library raises its own, for want of a driver or a device
+        return name, version, "", f"installed, without a usable device: {first_line(error)}"
+    backends = [backend for backend in ways(array) if problem(backend) is None]
+    return name, version, ", ".join(backends), f"usable on {array.device}"
+
+
+def _numba() -> tuple[str, str, str, str]:
+    """Return the row of numba, which compiles steps and has no arrays."""
+    try:
+        version = import_module("numba").__version__
+    except ModuleNotFoundError:
+        return "numba", "", "", f"not installed: {install('numba')}"
+    except ImportError as error:  # such as for a later NumPy
+        return "numba", "", "", f"installed, cannot be imported: {first_line(error)}"
+    return "numba", version, "", "usable"

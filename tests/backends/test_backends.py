@@ -8,13 +8,10 @@ from typing import Any
 import array_api_strict
 import numpy as np
 import pytest
-from rich.console import Console
 
 from adamax import Adamax, Variable
 from adamax_adapters import backends
-from adamax_adapters.backends import BACKENDS, backend_for, problem, ways
-from adamax_adapters.cli import main
-from adamax_adapters.doctor import doctor
+from adamax_adapters.backends import backend_for, problem, ways
 
 
 def test_libraries_and_their_ways() -> None:
@@ -95,28 +92,3 @@ def test_the_backend_is_no_part_of_the_configuration() -> None:
     assert optimizer.get_config() == Adamax().get_config()
     assert copy.deepcopy(optimizer).backend == "numpy"
     assert pickle.loads(pickle.dumps(optimizer)).backend == "numpy"
-
-
-def test_doctor_tells_of_every_backend(capsys: pytest.CaptureFixture[str]) -> None:
-    """`adamax doctor` names every backend, and what updates the arrays of NumPy."""
-    status = main(["doctor"])
-    printed = capsys.readouterr().out
-    assert status == ("does not work" in printed)  # as CuPy without a GPU
-    assert all(name in printed for name in BACKENDS)
-    line = next(line for line in printed.splitlines() if np.__version__ in line)
-    assert any(name in line for name in ("numba", "numpy"))
-
-
-def test_doctor_tells_of_a_broken_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A library that is there and raises is shown with its error, and the status is 1."""
-
-    class Broken:
-        __version__ = "9"
-
-        def zeros(self, shape: int) -> None:
-            raise RuntimeError("no driver")
-
-    monkeypatch.setitem(sys.modules, "cupy", Broken())
-    console = Console(record=True, width=200, quiet=False)
-    assert doctor(console) == 1
-    assert "does not work: no driver" in console.export_text()

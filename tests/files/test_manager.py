@@ -360,6 +360,16 @@ time.sleep(600)
 """
 
 
+def test_the_lock_can_be_taken_before_the_first_save(tmp_path: Path) -> None:
+    """A manager that has been locked keeps others from saving before it has saved itself."""
+    with CheckpointManager(tmp_path / "run") as manager:
+        manager.lock()
+        manager.lock()
+        with pytest.raises(CheckpointError, match="single writer"):
+            CheckpointManager(tmp_path / "run").save(Adamax())
+        manager.save(Adamax())
+
+
 FORK = """
 import os, sys, time
 from ctypes import PyDLL

@@ -14,7 +14,7 @@ import pytest
 
 import adamax
 from adamax_adapters.cli import main
-from adamax_adapters.train import backend
+from adamax_adapters.train import library
 
 TEXT = "the cat sat on the mat and the dog sat by the door . " * 200
 SMALL = "--steps 4 --batch 4 --embedding 2 --hidden 2 --context 1".split()
@@ -86,10 +86,10 @@ def test_inspect(capsys: pytest.CaptureFixture[str]) -> None:
 def test_stopped_run_says_how_to_go_on(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run stopped by Ctrl-C has the status of an interrupted command, and names the next one."""
-    monkeypatch.setattr("adamax_adapters.train.run.train", lambda *_: False)
-    assert main(["train", "--text", "text.txt", "--output", "a run", *SMALL]) == 130
-    assert "go on by: adamax train --resume --output 'a run'" in capsys.readouterr().out
+    """A run stopped by a signal has the status of a command that it ends, and names the next."""
+    monkeypatch.setattr("adamax_adapters.train.run.train", lambda *_: signal.SIGTERM)
+    assert main(["train", "--text", "text.txt", "--output", "a run", *SMALL]) == 143
+    assert "continue with: adamax train --resume --output 'a run'" in capsys.readouterr().out
 
 
 def test_interrupt_before_training_is_quiet(
@@ -106,28 +106,36 @@ def test_interrupt_before_training_is_quiet(
 
 
 ERRORS: dict[str, tuple[str, str]] = {
-    "no command": ("", "required: COMMAND"),
     "unknown command": ("tain", "invalid choice"),
     "unknown option": ("train --step 4", "unrecognized arguments: --step 4"),
     "no number": ("train --steps many", "--steps: invalid int value: 'many'"),
-    "no step": ("train --steps 0", "--steps must be at least 1, got 0"),
-    "negative batch": ("train --batch -3", "--batch must be at least 1, got -3"),
-    "negative seed": ("train --seed -1", "--seed must be at least 0"),
+    "no step": ("train --steps 0", "a number from 1 to 1000000000, received 0, for --steps"),
+    "negative batch": ("train --batch -3", "a number from 1 to 1000000, received -3, for --batch"),
+    "huge batch": (f"train --batch {10**12}", "received 1000000000000, for --batch"),
+    "huge vocabulary": (f"train --vocabulary {10**30}", "received 10+, for --vocabulary"),
+    "huge steps": (f"train --steps {10**400}", r"received 10+\.\.\.0+, for --steps"),
+    "too many digits": (f"train --seed 1{'0' * 5000}", "--seed: invalid int value"),
+    "huge model": ("train --text text.txt --hidden 1000000 --embedding 1000000", "allocate"),
+    "negative seed": ("train --seed -1", "a number of at least 0, received -1, for --seed"),
     "NaN rate": ("train --learning-rate nan", "--learning-rate to be a finite number"),
+    "infinite rate": ("train --learning-rate 1e400", "--learning-rate to be a finite number"),
     "negative rate": ("train --learning-rate -1", "--learning-rate >= 0, received: -1.0"),
     "negative clip": ("train --clipnorm -1", "--clipnorm >= 0, received: -1.0"),
-    "unknown schedule": ("train --schedule step", "one of constant, cosine, .*got 'step'"),
-    "unknown backend": ("train --backend nunpy", "unknown backend 'nunpy': expected one of numpy"),
-    "missing text": ("train --text no.txt", "cannot read the text .*no.txt: No such file"),
-    "folder as text": ("train --text .", "cannot read the text .*: Is a directory"),
-    "text in Latin-1": ("train --text latin.txt", "latin.txt is not UTF-8 text: .* at byte 3"),
-    "short text": ("train --text short.txt", "too short: 3 words, expected at least 2000"),
-    "context too long": ("train --context 200", "--context must be below 200"),
+    "unknown schedule": ("train --schedule step", "one of constant, .*received 'step'"),
+    "unknown library": ("train --backend nunpy", "one of numpy, .*received 'nunpy', for --backend"),
+    "missing text": ("train --text no.txt", "cannot read the text: .*No such file.*no.txt"),
+    "folder as text": ("train --text .", "cannot read the text: .*Is a directory"),
+    "text in Latin-1": (
+        "train --text latin.txt",
+        "Expected UTF-8, .* at byte 3, .*latin.txt",
+    ),
+    "short text": ("train --text short.txt", "at least 2000 words, found 3, in .*short.txt"),
+    "context too long": ("train --context 200", "below 200, .*received 200, for --context"),
     "file as folder": ("train --text text.txt --output text.txt", "text.txt"),
     "missing checkpoint": ("inspect no.safetensors", "No such file or directory: 'no.safetensors'"),
     "no checkpoint": ("inspect text.txt", "text.txt is damaged or no checkpoint"),
-    "nothing to resume": ("train --resume --output nowhere", "no run to resume: nowhere/run.json"),
-    "a run is there": ("train --output run", "holds a run already: go on with it by --resume"),
+    "nothing to resume": ("train --resume --output nowhere", "found no nowhere/run.json"),
+    "a run is there": ("train --output run", "a folder without a run, .*continue .* --resume"),
 }
 
 
@@ -147,52 +155,94 @@ def test_errors_are_one_line(error: str, here: Path, capsys: pytest.CaptureFixtu
     assert files(here) == before
 
 
-def test_backend_that_is_not_installed(
+CORRUPT = {
+    "no type": {"backend": []},
+    "a list": {"text": ["x"]},
+    "a null byte": {"text": "a\0b"},
+    "infinite": {"steps": float("inf")},
+    "a float": {"batch": 2.0},
+    "a bool": {"seed": True},
+    "text": {"learning_rate": "high"},
+    "None": {"schedule": None},
+    "huge": {"hidden": 10**4000},
+}
+
+
+@pytest.mark.parametrize("settings", CORRUPT.values(), ids=CORRUPT)
+def test_corrupt_settings_are_one_line(
+    settings: dict[str, Any], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A setting of another type, or out of range, in a run's folder is one short line."""
+    content = {"format": 1, "settings": settings, "text_sha256": "x"}
+    (here / "run.json").write_text(json.dumps(content))
+    assert main(["train", "--resume", "--output", "."]) == 2
+    assert re.fullmatch(r"adamax: .{,200}\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("content", ["", "[" * 100_000, "[1]", '{"format": [1]}', "\ud800", "7"])
+def test_corrupt_json_is_one_line(
+    content: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run's settings that are not JSON, or JSON of something else, are one short line."""
+    (here / "run.json").write_bytes(content.encode("utf-8", "surrogatepass"))
+    assert main(["train", "--resume", "--output", "."]) == 2
+    assert re.fullmatch(r"adamax: .*run\.json.{,200}\n", capsys.readouterr().err)
+
+
+def test_library_that_is_not_installed(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A backend without its library is an error that says how to install it."""
+    """A library that is not installed is an error that names the command to install it."""
     monkeypatch.setitem(sys.modules, "cupy", None)
     assert main(["train", "--backend", "cupy", "--text", "text.txt"]) == 2
-    assert "python -m pip install '.[cupy-cuda13]'" in capsys.readouterr().err
+    assert "pip install '.[cupy-cuda13]'" in capsys.readouterr().err
     assert files(here).keys() == {"text.txt"}
 
 
-def test_backend_without_a_device(
+def test_library_without_a_device(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A library that cannot make an array, as CuPy without a GPU, is told in its own words."""
+    """A library that cannot create an array, as CuPy without a GPU, is told in its own words."""
 
     class NoDevice:
         def asarray(self, value: float) -> None:
             raise RuntimeError("no device was found\nat line 1")
 
-    monkeypatch.setitem(backend.BACKENDS, "numpy", ("no_device", ""))
+    monkeypatch.setitem(library.LIBRARIES, "numpy", ("no_device", ""))
     monkeypatch.setitem(sys.modules, "no_device", NoDevice())
     assert main(["train", "--text", "text.txt"]) == 2
-    assert capsys.readouterr().err.endswith("cannot make an array: no device was found\n")
+    assert capsys.readouterr().err.endswith("cannot create an array: no device was found\n")
 
 
-@pytest.mark.parametrize(
-    ("library", "command"),
-    [("rich", "train"), ("matplotlib", "train"), ("rich", "inspect text.txt")],
-)
+@pytest.mark.parametrize("name", ["matplotlib", "threadpoolctl"])
 def test_missing_extra_is_told(
-    library: str,
-    command: str,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without what the extra `cli` installs, a command says so before it does anything."""
-    monkeypatch.setitem(sys.modules, library, None)
-    assert main(command.split()) == 2
-    assert f"needs {library}: python -m pip install '.[cli]'" in capsys.readouterr().err
+    """Without the libraries of the extra `cli`, `train` says so before it does anything."""
+    monkeypatch.setitem(sys.modules, name, None)
+    assert main(["train"]) == 2
+    assert f"needs {name}: python -m pip install '.[cli]'" in capsys.readouterr().err
+
+
+def test_other_commands_need_no_extra(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`doctor`, `inspect` and the help work with what adamax itself requires."""
+    for name in ("matplotlib", "threadpoolctl", "rich"):
+        monkeypatch.setitem(sys.modules, name, None)
+    adamax.save_checkpoint("w.safetensors", adamax.Adamax(), [adamax.Variable(np.ones(1))])
+    for command in ([], ["inspect", "w.safetensors"]):
+        assert main(command) == 0
+    assert main(["doctor"]) in (0, 1)
+    out = capsys.readouterr()
+    assert out.out.startswith("usage: adamax")
+    assert "all hashes hold" in out.out
+    assert out.err == ""
 
 
 def command(*arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "adamax", *arguments],
-        # Threads of BLAS that wait for each other are what a busy machine is slowest at.
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -215,19 +265,62 @@ def test_default_run_learns() -> None:
     assert float(ratio[1]) <= 1 / 3
 
 
-def test_interrupted_command_is_resumed_exactly(here: Path) -> None:
-    """Interrupted by SIGINT at a random step and resumed, a run ends with the same bytes."""
-    whole = command("train", "--steps", "200", "--output", "whole")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_command_is_resumed_exactly(number: int, status: int, here: Path) -> None:
+    """Stopped by a signal at a random step and resumed, a run ends with the same bytes."""
+    short = ["train", "--text", "text.txt", "--steps", "200"]
+    whole = command(*short, "--output", "whole")
     out, err = whole.communicate(timeout=300)
     assert (whole.returncode, err) == (0, "")
-    parts = command("train", "--steps", "200", "--output", "parts")
+    parts = command(*short, "--output", "parts")
     line = int(np.random.default_rng().integers(1, 19))  # unseeded: every moment must do
     wait_for(f"step {line * 10}/", parts)
-    parts.send_signal(signal.SIGINT)
+    parts.send_signal(number)
     out, err = parts.communicate(timeout=300)
-    assert (parts.returncode, err) == (130, "")
-    assert "stopped and saved; go on by: adamax train --resume --output parts" in out
+    assert (parts.returncode, err) == (status, "")
+    assert "stopped and saved; continue with: adamax train --resume --output parts" in out
     rest = command("train", "--resume", "--output", "parts")
     out, err = rest.communicate(timeout=300)
     assert (rest.returncode, err) == (0, "")
     assert end(here / "parts") == end(here / "whole")
+
+
+def test_closed_pipe_saves_and_is_quiet(here: Path) -> None:
+    """`adamax train | head -1` keeps its steps: it saves, and ends as a closed pipe ends others."""
+    process = command("train", "--text", "text.txt", "--steps", "200", "--output", "run")
+    wait_for("step 10/", process)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(timeout=300) == 141
+    assert process.stderr is not None
+    with process.stderr as err:
+        assert err.read() == ""
+    (saved,) = (here / "run" / "checkpoints").glob("step-*")
+    assert 10 < int(saved.stem.removeprefix("step-")) < 200
+
+
+def test_closed_pipe_of_another_command_is_quiet() -> None:
+    """`adamax inspect` and its like end quietly too if nobody reads what they print."""
+    name = "n" * 200_000  # more than a pipe holds
+    adamax.save_checkpoint(
+        "w.safetensors", adamax.Adamax(), [adamax.Variable(np.ones(1), name=name)]
+    )
+    process = command("inspect", "w.safetensors")
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(timeout=300) == 141
+    assert process.stderr is not None
+    with process.stderr as err:
+        assert err.read() == ""
+
+
+def test_output_in_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal that lacks a character is shown its number, and the command goes on."""
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    adamax.save_checkpoint(
+        "w.safetensors", adamax.Adamax(), [adamax.Variable(np.ones(1), name="\xfc")]
+    )
+    process = command("inspect", "w.safetensors")
+    out, err = process.communicate(timeout=300)
+    assert (process.returncode, err) == (0, "")
+    assert "variable/\\xfc" in out

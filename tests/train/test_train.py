@@ -2,8 +2,10 @@
 
 import csv
 import json
+import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 from trained import SMALL, contents, end, interrupted, run
 
-from adamax import Adamax, IndexedSlices, Variable, inspect_checkpoint
+from adamax import Adamax, CheckpointError, IndexedSlices, Variable, inspect_checkpoint
 from adamax._arrays import array_namespace
 from adamax_adapters.files.manager import CheckpointManager
 from adamax_adapters.gradients import value_and_gradients
@@ -152,11 +154,11 @@ def test_run_learns_and_leaves_its_files(tmp_path: Path, text: str) -> None:
     folder = tmp_path / "deep" / "run"
     printed = run(folder, text=text, **LONGER)
     assert {path.name for path in folder.iterdir()} == set(FILES.values())
-    numbers = [line.split()[-2] for line in printed.splitlines() if "│" in line][:3]
+    numbers = re.findall(r"^(?:unigram baseline|this model|ratio) +([\d.]+)$", printed, re.M)
     baseline, model, ratio = map(float, numbers)
     assert model < 0.5 * baseline
     assert ratio == pytest.approx(model / baseline, abs=0.01)
-    assert "avword │" in printed  # a word with its neighbours
+    assert re.search(r"^avword  \w+word, ", printed, re.M)  # with its neighbours
     assert "step 150/150  loss" in printed
     with (folder / FILES["history"]).open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -171,25 +173,33 @@ def test_run_learns_and_leaves_its_files(tmp_path: Path, text: str) -> None:
     assert (folder / FILES["picture"]).read_bytes().startswith(b"\x89PNG")
 
 
-def test_terminal_shows_a_bar(tmp_path: Path, text: str) -> None:
-    """On a terminal the steps, the loss, the speed and the time left are one live line."""
+def test_terminal_shows_a_live_line(tmp_path: Path, text: str) -> None:
+    """On a terminal the steps, the loss, the speed and the time left are one line, drawn again."""
     printed = run(tmp_path / "run", terminal=True, text=text, **SMALL)
-    assert "━" in printed
-    assert "words/s" in printed
-    assert "0:00:00" in printed
+    *live, after = printed.split("\r")
+    assert len(live) == 2
+    assert live[-1].startswith(f"[{'#' * 24}] step 12/12  loss ")
+    assert re.search(r" words/s  0 s left *$", live[-1])
+    assert after.startswith("\nheld-out text")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
 @pytest.mark.parametrize("stops", [[1], [5], [11], [2, 3, 4]], ids=str)
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_resumed_run_is_the_uninterrupted_one(
-    stops: list[int], schedule: str, tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+    number: signal.Signals,
+    stops: list[int],
+    schedule: str,
+    tmp_path: Path,
+    text: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Stopped by Ctrl-C at any step and resumed, a run leaves the same bytes in all its files."""
+    """Stopped by a signal at any step and resumed, a run leaves the same bytes in all its files."""
     given = {"text": text, "schedule": schedule, "global_clipnorm": 1.0, **SMALL}
     run(tmp_path / "whole", **given)
     for i, after in enumerate(stops):
         with monkeypatch.context() as patch:
-            interrupted(after, patch)
+            interrupted(after, patch, number)
             printed = run(tmp_path / "parts", resume=i > 0, **given if i == 0 else {})
         assert "perplexity" not in printed
         assert FILES["picture"] not in contents(tmp_path / "parts")
@@ -214,55 +224,153 @@ def killed(*_: Any) -> bool:
     raise SystemExit
 
 
-def test_damaged_checkpoint_is_passed_over(tmp_path: Path, text: str) -> None:
+def test_damaged_checkpoint_is_passed_over(
+    tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A run whose newest checkpoint is damaged goes on from the one before it, and says so."""
     folder = tmp_path / "run"
     run(folder, text=text, **LONGER)
     before = end(folder)
     damage_newest(folder)
     printed = run(folder, resume=True)
-    assert "passed over:" in printed
+    assert "passed over:" in capsys.readouterr().err
     assert "step 150/150" in printed
     assert "step 110/150" not in printed
     assert end(folder) == before
 
 
-def test_finished_run_is_shown_again(tmp_path: Path, text: str) -> None:
-    """Resuming a run that has ended prints its results and changes no file."""
+@pytest.mark.parametrize("terminal", [True, False])
+def test_finished_run_is_shown_again(terminal: bool, tmp_path: Path, text: str) -> None:
+    """Resuming a run that has ended prints its results alone, and changes no file."""
     printed = run(tmp_path, text=text, **SMALL)
     before = contents(tmp_path)
-    again = run(tmp_path, resume=True)
+    again = run(tmp_path, resume=True, terminal=terminal)
     assert contents(tmp_path) == before
+    assert again.startswith("held-out text")
     assert printed.endswith(again)
-    assert "perplexity" in again
 
 
-def test_second_interrupt_is_the_usual_one(request: pytest.FixtureRequest) -> None:
-    """Ctrl-C asks once; pressed again before the step has ended, it interrupts."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, in the background
-    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
-    with runs._interruptible() as asked:
-        assert not asked()
-        signal.raise_signal(signal.SIGINT)
-        assert asked()
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+def test_second_signal_is_the_usual_one(number: signal.Signals) -> None:
+    """A signal asks once; sent again before the step has ended, it acts as it usually does."""
+
+    class Usual(Exception):
+        pass
+
+    def usual(*_: Any) -> None:
+        raise Usual
+
+    before = signal.signal(number, usual)
+    try:
+        with runs._stopping() as received:
+            signal.raise_signal(number)
+            assert received == [number]
+            with pytest.raises(Usual):
+                signal.raise_signal(number)
+        assert signal.getsignal(number) is usual
+    finally:
+        signal.signal(number, before)
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), OSError(28, "full")], ids=["closed", "full"])
+def test_output_that_fails_costs_no_step(
+    error: OSError, tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If a line cannot be printed, the steps that have been taken are saved before the run ends."""
+    given = {**SMALL, "steps": 40, "checkpoint_every": 40, "text": text}
+    run(tmp_path / "whole", **given)
+
+    @contextmanager
+    def failing(*_: int) -> Iterator[Callable[[int, float], None]]:
+        def show(done: int, loss: float) -> None:
+            if done == 20:
+                raise error
+
+        yield show
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "progress", failing)
+        with pytest.raises(type(error)):
+            run(tmp_path / "parts", **given)
+    folder = tmp_path / "parts" / FILES["checkpoints"]
+    assert list(CheckpointManager(folder).checkpoints()) == [20]
+    run(tmp_path / "parts", resume=True)
+    assert end(tmp_path / "parts") == end(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_second_run_in_a_folder_writes_nothing(resume: bool, tmp_path: Path, text: str) -> None:
+    """While a run saves into a folder, another is refused there before it changes any file."""
+    folder = tmp_path / "run"
+    run(folder, text=text, **SMALL)
+    if not resume:  # the other run started first, and is about to write its settings
+        (folder / FILES["settings"]).unlink()
+    (folder / FILES["history"]).write_text("of the first run")
+    before = contents(folder)
+    with CheckpointManager(folder / FILES["checkpoints"]) as other:
+        other.lock()
+        with pytest.raises(CheckpointError, match=r"a single writer for .*, found another"):
+            run(folder, resume=resume, text=text, **SMALL)
+    assert contents(folder) == before
+
+
+def test_run_that_came_first_is_kept(
+    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run is refused if another one starts and ends in its folder while it reads its text."""
+    folder, prepared = tmp_path / "run", runs._prepared
+    first: dict[str, bytes] = {}
+
+    def slow(settings: Settings) -> Any:
+        monkeypatch.undo()
+        run(folder, text=text, **SMALL)
+        first.update(contents(folder))
+        return prepared(settings)
+
+    monkeypatch.setattr(runs, "_prepared", slow)
+    with pytest.raises(UserError, match="a folder without a run"):
+        run(folder, text=text, **SMALL)
+    assert contents(folder) == first
+
+
+def test_loss_that_is_not_finite_ends_the_run(tmp_path: Path, text: str) -> None:
+    """A run whose loss is infinite or NaN ends with the likely cause, and saves nothing of it."""
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(UserError, match=r"a finite loss, received .* step 10: the learning rate"),
+    ):
+        run(tmp_path / "run", text=text, **{**SMALL, "learning_rate": 1e38})
+    assert not CheckpointManager(tmp_path / "run" / FILES["checkpoints"]).checkpoints()
+
+
+def test_text_of_unknown_words_is_told(
+    tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If most words are outside the vocabulary, a warning says how many; otherwise none."""
+    run(tmp_path / "known", text=text, vocabulary=4, **SMALL)
+    assert capsys.readouterr().err == ""
+    run(tmp_path / "unknown", text=text, vocabulary=2, **SMALL)
+    err = capsys.readouterr().err
+    assert re.fullmatch(r"warning: (7\d|8\d)% of the text are words outside the .*\n", err)
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], Any], dict[str, Any], str]] = {
-    "no run": (lambda f: (f / "run.json").unlink(), {}, "no run to resume"),
-    "no JSON": (lambda f: (f / "run.json").write_text("{"), {}, "run.json is damaged"),
-    "later format": (lambda f: edit_run(f, format=2), {}, "has the format 2, expected 1"),
-    "a lost key": (lambda f: (f / "run.json").write_text('{"format": 1}'), {}, "damaged: KeyError"),
-    "an unknown setting": (lambda f: edit_run(f, settings={"no": 1}), {}, "damaged: TypeError"),
+    "no run": (lambda f: (f / "run.json").unlink(), {}, "a run to resume, found no .*run.json"),
+    "no JSON": (lambda f: (f / "run.json").write_text("{"), {}, "run.json is corrupt"),
+    "later format": (lambda f: edit_run(f, format=2), {}, "the format 1, found 2, in .*run.json"),
+    "a lost key": (lambda f: (f / "run.json").write_text('{"format": 1}'), {}, "corrupt: KeyError"),
+    "an unknown setting": (lambda f: edit_run(f, settings={"no": 1}), {}, "corrupt: TypeError"),
     "another text": (lambda f: edit_run(f, text_sha256="0"), {}, "the text has changed"),
-    "another option": (lambda f: None, {"seed": 4}, "--seed 4 conflicts .* which has 0"),
+    "another option": (
+        lambda f: None,
+        {"seed": 4},
+        "Expected 0, the value of the run to resume, received 4, for --seed",
+    ),
     "no history": (lambda f: (f / "history.csv").unlink(), {}, "history.csv cannot be read"),
     "a short history": (
         lambda f: (f / "history.csv").write_text("step,loss,learning_rate\n1,1,1\n"),
         {},
-        "holds 1 steps, expected at least 12",
+        "at least 12 steps, those of the checkpoint, found 1, in .*history.csv",
     ),
     "a history of words": (
         lambda f: (f / "history.csv").write_text("step,loss\n1,one\n"),

@@ -8,11 +8,11 @@ import numpy as np
 
 from adamax_adapters.files.contents import damaged, examine
 from adamax_adapters.files.tensorfile import Tensor
+from adamax_adapters.table import table
 
 __all__ = ["add_arguments", "inspect"]
 
 DAMAGED = 1  # exit status
-WIDTH = 10_000  # characters: no name or number is cut short to fit a terminal
 STATISTICS = ("min", "max", "norm", "nonfinite")
 
 
@@ -29,7 +29,7 @@ def inspect(file: str, as_json: bool = False) -> int:
     ----------
     file : path
     as_json : bool
-        Whether to print JSON, or a table, for which rich must be installed.
+        Whether to print JSON, or a table.
 
     Returns
     -------
@@ -71,25 +71,22 @@ def _numbers(part: Tensor) -> dict[str, Any]:
 
 
 def _print_table(file: str, summary: dict[str, Any]) -> None:
-    from rich.console import Console  # JSON is printed without it
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("tensor", "dtype", "shape", *STATISTICS, "sha256", box=None, pad_edge=False)
+    rows = [("tensor", "dtype", "shape", *STATISTICS, "sha256")]
     for name, entry in summary["tensors"].items():
-        table.add_row(
-            Text(_printable(name)),
-            entry["dtype"],
-            "x".join(map(str, entry["shape"])) or "scalar",
-            *("" if entry[key] is None else f"{entry[key]:.4g}" for key in STATISTICS),
-            "holds" if entry["sound"] else "DIFFERS",
+        rows.append(
+            (
+                _printable(name),
+                entry["dtype"],
+                "x".join(map(str, entry["shape"])) or "scalar",
+                *("" if entry[key] is None else f"{entry[key]:.4g}" for key in STATISTICS),
+                "holds" if entry["sound"] else "DIFFERS",
+            )
         )
     optimizer, library = summary["optimizer"], _printable(summary["library"])
-    console = Console(width=WIDTH, highlight=False, markup=False, emoji=False)
-    console.print(f"{_printable(file)}: step {summary['iterations']}, written by {library}")
-    console.print(f"{_printable(optimizer['class_name'])}: {json.dumps(optimizer['config'])}")
-    console.print(table)
-    console.print("all hashes hold" if summary["sound"] else "DAMAGED: not all hashes hold")
+    print(f"{_printable(file)}: step {summary['iterations']}, written by {library}")
+    print(f"{_printable(optimizer['class_name'])}: {json.dumps(optimizer['config'])}")
+    print(table(rows))
+    print("all hashes hold" if summary["sound"] else "DAMAGED: not all hashes hold")
 
 
 def _printable(text: str) -> str:

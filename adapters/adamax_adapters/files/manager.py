@@ -40,9 +40,9 @@ class CheckpointManager:
 
     Notes
     -----
-    The first `save` locks the folder against other managers. `close`, the end of the ``with``
-    block, or the end of the process, even by a kill, releases the lock. The child of a fork does
-    not hold it.
+    `lock`, or else the first `save`, locks the folder against other managers. `close`, the end of
+    the ``with`` block, or the end of the process, even by a kill, releases the lock. The child of a
+    fork does not hold it.
 
     Examples
     --------
@@ -88,7 +88,7 @@ class CheckpointManager:
             If the file cannot be written; the others are still there.
         """
         contents = snapshot(optimizer, variables)
-        self._own()
+        self.lock()
         step, path = contents.iterations, self.directory / _name(contents.iterations)
         self._refuse_later(step)
         write(path, contents)
@@ -142,8 +142,34 @@ class CheckpointManager:
             steps = {_step(entry.name): entry.name for entry in entries if entry.is_file()}
         return {step: self.directory / steps[step] for step in sorted(steps) if step >= 0}
 
+    def lock(self) -> None:
+        """Create the folder, and keep other managers from saving into it, before the first `save`.
+
+        Files that a killed process left half written are removed.
+
+        Raises
+        ------
+        CheckpointError
+            If another manager holds the lock.
+        OSError
+            If the folder cannot be created or locked.
+        """
+        if self._lock is not None and self._lock.held:
+            return
+        make_folder(self.directory)
+        try:
+            self._lock = FileLock(self.directory / ".lock")
+        except BlockingIOError:
+            raise CheckpointError(
+                f"Expected a single writer for {self.directory}, found another CheckpointManager "
+                "in this or another process; close it, or save to another folder"
+            ) from None
+        for path in self.directory.iterdir():
+            if _step(temporary_of(path.name)) >= 0:
+                path.unlink(missing_ok=True)
+
     def close(self) -> None:
-        """Let other managers save into the folder; the next `save` takes it back."""
+        """Let other managers save into the folder; the next `lock` or `save` takes it back."""
         if self._lock is not None:
             self._lock.release()
 
@@ -172,22 +198,6 @@ class CheckpointManager:
                 f"Expected no checkpoint later than step {step} in {self.directory}, found "
                 f"{path.name}; resume from it with restore_latest, or save to another folder"
             )
-
-    def _own(self) -> None:
-        """Make the folder, take its lock, and remove what writers left that were killed."""
-        if self._lock is not None and self._lock.held:
-            return
-        make_folder(self.directory)
-        try:
-            self._lock = FileLock(self.directory / ".lock")
-        except BlockingIOError:
-            raise CheckpointError(
-                f"Expected a single writer for {self.directory}, found another CheckpointManager "
-                "in this or another process; close it, or save to another folder"
-            ) from None
-        for path in self.directory.iterdir():
-            if _step(temporary_of(path.name)) >= 0:
-                path.unlink(missing_ok=True)
 
 
 def _trusted(path: Path, step: int) -> Contents:

@@ -37,6 +37,10 @@ class Corpus(NamedTuple):
         counts = np.bincount(self.ids[self.train], minlength=len(self.words)) + 1.0
         return counts / counts.sum()
 
+    def unknown(self) -> float:
+        """Return the share of the text that is outside the vocabulary, from 0 to 1."""
+        return float(np.mean(self.ids == 0))
+
     def baseline(self) -> float:
         """Return the held-out perplexity of the unigram probabilities."""
         return float(np.exp(-np.log(self.unigram()[self.ids[self.held_out]]).mean()))
@@ -54,9 +58,14 @@ def read_corpus(path: str | None, context: int, vocabulary: int) -> Corpus:
     found = re.findall(r"\w+|[^\w\s]", text.lower())
     name = path or "Python's documentation"
     if len(found) < SHORTEST:
-        raise UserError(f"{name} is too short: {len(found)} words, expected at least {SHORTEST}")
+        raise UserError(
+            f"Expected at least {SHORTEST} words, found {len(found)}, in {name}; use a longer text"
+        )
     if context >= BLOCK:
-        raise UserError(f"--context must be below {BLOCK}, the words of a block, got {context}")
+        raise UserError(
+            f"Expected a number below {BLOCK}, the words of a block, received {context}, for "
+            "--context"
+        )
     places = np.arange(len(found))
     held_out = places // BLOCK % HELD_OUT == HELD_OUT - 1
     counts = Counter(word for word, held in zip(found, held_out, strict=True) if not held)
@@ -85,6 +94,9 @@ def _file(path: str) -> str:
     try:
         return Path(path).read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from None
-    except OSError as error:
-        raise UserError(f"cannot read the text {path}: {error.strerror}") from None
+        raise UserError(
+            f"Expected UTF-8, found {error.reason} at byte {error.start}, in {path}; convert the "
+            "text to UTF-8"
+        ) from None
+    except (OSError, ValueError) as error:  # the latter for a null byte in the path
+        raise UserError(f"cannot read the text: {error}") from None

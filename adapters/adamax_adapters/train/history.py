@@ -55,7 +55,10 @@ def read_history(path: Path, steps: int) -> list[float]:
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise UserError(f"{path} cannot be read: {type(error).__name__}: {error}") from None
     if len(losses) < steps:
-        raise UserError(f"{path} holds {len(losses)} steps, expected at least {steps}")
+        raise UserError(
+            f"Expected at least {steps} steps, those of the checkpoint, found {len(losses)}, "
+            f"in {path}"
+        )
     return losses[:steps]
 
 

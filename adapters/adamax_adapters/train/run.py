@@ -1,25 +1,27 @@
 """A run, from its settings to a trained model in a folder: started, stopped and resumed."""
 
+import math
 import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from rich.console import Console
+from threadpoolctl import threadpool_limits
 
 from adamax._arrays import Namespace
 from adamax_adapters.files.durable import write_whole
 from adamax_adapters.files.manager import CheckpointManager
 from adamax_adapters.keras import Adamax
 from adamax_adapters.optimizer.hyperparameters import rate_at
-from adamax_adapters.train.backend import namespace
 from adamax_adapters.train.corpus import Corpus, read_corpus
 from adamax_adapters.train.history import History, draw, read_history, write_history
+from adamax_adapters.train.library import namespace
 from adamax_adapters.train.measure import perplexity
 from adamax_adapters.train.model import Model
-from adamax_adapters.train.progress import progress
+from adamax_adapters.train.progress import Show, progress
 from adamax_adapters.train.report import report
 from adamax_adapters.train.settings import Settings, UserError, read_run, resumed, write_run
 
@@ -34,6 +36,7 @@ FILES = {
 }
 """What a run writes into its folder."""
 
+MOSTLY = 0.5  # of the words of a text
 SHOWN = 10  # steps after which the loss is read from the device and shown
 
 
@@ -48,58 +51,83 @@ class Run(NamedTuple):
     history: History
 
 
-def train(folder: Path, given: Mapping[str, Any], resume: bool, console: Console) -> bool:
-    """Train the model to the end, or until Ctrl-C; say whether the end was reached.
+def train(folder: Path, given: Mapping[str, Any], resume: bool) -> int:
+    """Train the model to the end, or until a signal stops it; print how it goes.
 
     Parameters
     ----------
     folder : path
-        Made where it is missing. Everything that the run writes goes into it.
+        Created if it is missing. Everything that the run writes goes into it.
     given : mapping
         The settings that are not to have their defaults.
     resume : bool
-        Whether to go on with the run in the folder, or to start one.
-    console : rich.console.Console
+        Whether to continue the run in the folder, or to start one.
+
+    Returns
+    -------
+    int
+        0 at the end of the run, or the number of the signal: SIGINT, as from Ctrl-C, or SIGTERM.
+        All steps are saved then.
 
     Raises
     ------
     UserError
-        If a setting is wrong, the text or the backend cannot be used, or the folder holds a run
-        that would be lost, or none that could be resumed. Nothing has been written then.
+        If a setting is wrong, the text or the library cannot be used, or the folder contains a run
+        that would be lost, or none that could be resumed; nothing has been written then. If the
+        loss is not finite.
     CheckpointError
-        If the checkpoint of a run is damaged or does not fit it.
+        If the checkpoint of a run is corrupt or does not fit it, or another run saves into the
+        folder.
+    OSError
+        If a file cannot be written. If the output cannot, all steps have been saved.
     """
-    path = folder / FILES["settings"]
     if resume:
-        settings, digest = read_run(path)
+        settings, digest = read_run(folder / FILES["settings"])
         run = _prepared(resumed(settings, given))
         if run.corpus.digest != digest:
             raise UserError(f"the text has changed since the run in {folder} was started")
-        run = _restored(run, folder, console)
     else:
-        if path.exists():
-            raise UserError(
-                f"{folder} holds a run already: go on with it by --resume, or start another with "
-                "--output FOLDER"
-            )
+        _refuse_run(folder)
         run = _prepared(Settings(**given))
-        folder.mkdir(parents=True, exist_ok=True)
-        write_run(path, run.settings, run.corpus.digest)
-    write_whole(folder / FILES["optimizer"], [run.optimizer.to_json().encode()])
-    with CheckpointManager(folder / FILES["checkpoints"]) as manager, _interruptible() as stop:
-        finished = _advance(run, console, stop, lambda: _save(run, folder, manager))
-    if finished:
-        measured = perplexity(run.model, run.corpus, run.settings.context, run.xp)
-        baseline = run.corpus.baseline()
-        draw(folder / FILES["picture"], run.history.losses(), measured, baseline)
-        report(run.model, run.corpus, measured, baseline, console)
-    return finished
+    # BLAS and OpenMP spin while they wait for their other threads. On a busy machine that takes
+    # several times longer than all the work in one thread.
+    with CheckpointManager(folder / FILES["checkpoints"]) as manager, threadpool_limits(1):
+        manager.lock()  # another run in the folder ends this one before it writes anything
+        if resume:
+            run = _restored(run, folder, manager)
+        else:
+            _refuse_run(folder)
+            write_run(folder / FILES["settings"], run.settings, run.corpus.digest)
+        write_whole(folder / FILES["optimizer"], [run.optimizer.to_json().encode()])
+        with _stopping() as signals:
+            stopped = _advance(run, signals, lambda: _save(run, folder, manager))
+        if not stopped:
+            measured = perplexity(run.model, run.corpus, run.settings.context, run.xp)
+            baseline = run.corpus.baseline()
+            draw(folder / FILES["picture"], run.history.losses(), measured, baseline)
+            report(run.model, run.corpus, measured, baseline)
+    return stopped
+
+
+def _refuse_run(folder: Path) -> None:
+    """Raise if a new run would replace the one in the folder."""
+    if (folder / FILES["settings"]).exists():
+        raise UserError(
+            f"Expected a folder without a run, received {folder}, for --output; continue its run "
+            "with --resume, or choose another folder"
+        )
 
 
 def _prepared(settings: Settings) -> Run:
     """Return a run before its first step."""
     xp = namespace(settings.backend)
     corpus = read_corpus(settings.text, settings.context, settings.vocabulary)
+    if corpus.unknown() > MOSTLY:
+        print(
+            f"warning: {corpus.unknown():.0%} of the text are words outside the vocabulary, which "
+            "the model cannot tell apart: use a longer text, or a larger --vocabulary",
+            file=sys.stderr,
+        )
     shape = (settings.context, settings.embedding, settings.hidden)
     model = Model(corpus.unigram(), *shape, settings.seed, xp)
     optimizer = Adamax(
@@ -111,27 +139,24 @@ def _prepared(settings: Settings) -> Run:
     return Run(settings, corpus, xp, model, optimizer, History())
 
 
-def _restored(run: Run, folder: Path, console: Console) -> Run:
+def _restored(run: Run, folder: Path, manager: CheckpointManager) -> Run:
     """Return a run where it was last saved; without a checkpoint, before its first step."""
-    manager = CheckpointManager(folder / FILES["checkpoints"])
     restored = manager.restore_latest(run.optimizer, run.model.variables)
     if restored is None:
         return run
     for reason in restored.refused.values():
-        console.print(f"passed over: {reason}")
+        print(f"passed over: {reason}", file=sys.stderr)
     return run._replace(history=History(read_history(folder / FILES["history"], restored.step)))
 
 
-def _advance(
-    run: Run, console: Console, stop: Callable[[], bool], save: Callable[[], None]
-) -> bool:
-    """Take the steps that are left, until told to stop; say whether all have been taken."""
+def _advance(run: Run, signals: list[int], save: Callable[[], None]) -> int:
+    """Take the steps that are left; return 0, or the first of the signals if one has arrived."""
     settings, start = run.settings, int(run.optimizer.iterations)
-    with progress(console, start, settings.steps, settings.batch) as show:
+    with progress(start, settings.steps, settings.batch) as show:
         for step in range(start, settings.steps):
-            if stop():
+            if signals:
                 save()
-                return False
+                return signals[0]
             # The batch follows from seed and step alone, so that a resumed run draws the same.
             rng = np.random.default_rng((settings.seed, step))
             places = rng.choice(run.corpus.train, settings.batch)
@@ -141,10 +166,24 @@ def _advance(
             run.history.add(loss)
             done = step + 1
             if done % SHOWN == 0 or done == settings.steps:
-                show(done, float(np.mean(run.history.losses()[-SHOWN:])))
+                _show(show, done, float(np.mean(run.history.losses()[-SHOWN:])), save)
             if done % settings.checkpoint_every == 0 or done == settings.steps:
                 save()
-    return True
+    return 0
+
+
+def _show(show: Show, done: int, loss: float, save: Callable[[], None]) -> None:
+    """Show the loss; an output that is closed or full does not cost the steps."""
+    if not math.isfinite(loss):
+        raise UserError(
+            f"Expected a finite loss, received {loss}, for step {done}: the learning rate is "
+            "probably too high; start a new run with a lower --learning-rate"
+        )
+    try:
+        show(done, loss)
+    except OSError:
+        save()
+        raise
 
 
 def _save(run: Run, folder: Path, manager: CheckpointManager) -> None:
@@ -157,16 +196,19 @@ def _save(run: Run, folder: Path, manager: CheckpointManager) -> None:
 
 
 @contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Let the block ask whether Ctrl-C was pressed; pressed again, it interrupts as usual."""
-    pressed = []
+def _stopping() -> Iterator[list[int]]:
+    """Give the block a list of the signals that ask it to stop; sent again, one acts as usual."""
+    received: list[int] = []
 
     def note(number: int, frame: Any) -> None:
-        pressed.append(number)
-        signal.signal(number, before)
+        received.append(number)
+        signal.signal(number, usual[number])
 
-    before = signal.signal(signal.SIGINT, note)
+    usual = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(pressed)
+        for number in usual:
+            signal.signal(number, note)
+        yield received
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in usual.items():
+            signal.signal(number, handler)

@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from reprlib import repr as short
+from typing import Any, get_args
 
 from adamax import validation
 from adamax.schedules import (
@@ -15,7 +16,16 @@ from adamax.schedules import (
 )
 from adamax_adapters.files.durable import write_whole
 
-__all__ = ["SCHEDULES", "Settings", "UserError", "option", "read_run", "resumed", "write_run"]
+__all__ = [
+    "SCHEDULES",
+    "Settings",
+    "UserError",
+    "kinds",
+    "option",
+    "read_run",
+    "resumed",
+    "write_run",
+]
 
 FORMAT = 1
 """Version of the layout of a run's folder."""
@@ -33,8 +43,13 @@ class UserError(Exception):
     """Something the user can put right; its message is one line."""
 
 
-def _setting(default: Any, what: str) -> Any:
-    return field(default=default, metadata={"help": what})
+MOST_STEPS = 10**9
+MOST_UNITS = 10**6  # of any dimension of an array: more can only be a slip
+
+
+def _setting(default: Any, text: str, most: int | None = None) -> Any:
+    """Return a field with its help; `most` is the largest value of a number that counts."""
+    return field(default=default, metadata={"help": text, "most": most})
 
 
 @dataclass(frozen=True)
@@ -43,30 +58,31 @@ class Settings:
 
     text: str | None = _setting(None, "UTF-8 file to learn from; without it, Python's own manual")
     backend: str = _setting("numpy", "array library to compute with")
-    steps: int = _setting(2000, "steps of the optimizer")
-    batch: int = _setting(256, "words predicted in a step")
+    steps: int = _setting(2000, "steps of the optimizer", MOST_STEPS)
+    batch: int = _setting(256, "words predicted in a step", MOST_UNITS)
     learning_rate: float = _setting(0.01, "learning rate of the first step")
     schedule: str = _setting("cosine", f"how the rate falls: {', '.join(SCHEDULES)}")
     clipnorm: float | None = _setting(None, "largest L2 norm of each gradient")
     clipvalue: float | None = _setting(None, "largest element of a gradient, of either sign")
     global_clipnorm: float | None = _setting(None, "largest common L2 norm of all gradients")
-    context: int = _setting(4, "previous words that the model sees")
-    embedding: int = _setting(64, "numbers that stand for a word")
-    hidden: int = _setting(128, "units of the tanh layer")
-    vocabulary: int = _setting(4096, "words at most; all others are one unknown word")
+    context: int = _setting(4, "previous words that the model sees", MOST_UNITS)
+    embedding: int = _setting(64, "numbers that represent a word", MOST_UNITS)
+    hidden: int = _setting(128, "units of the tanh layer", MOST_UNITS)
+    vocabulary: int = _setting(4096, "words at most; all others are one unknown word", MOST_UNITS)
     seed: int = _setting(0, "of the first values and of the batches")
-    checkpoint_every: int = _setting(500, "steps after which everything is saved")
+    checkpoint_every: int = _setting(500, "steps between saves", MOST_STEPS)
 
     def __post_init__(self) -> None:
-        for name in "steps batch context embedding hidden vocabulary checkpoint_every".split():
-            if getattr(self, name) < 1:
-                raise UserError(f"{option(name)} must be at least 1, got {getattr(self, name)}")
+        for entry in fields(self):
+            value, most = getattr(self, entry.name), entry.metadata["most"]
+            if type(value) not in kinds(entry):
+                raise _unexpected(f"a value of type {kinds(entry)[0].__name__}", value, entry.name)
+            if most is not None and not 1 <= value <= most:
+                raise _unexpected(f"a number from 1 to {most}", value, entry.name)
         if self.seed < 0:
-            raise UserError(f"--seed must be at least 0, got {self.seed}")
+            raise _unexpected("a number of at least 0", self.seed, "seed")
         if self.schedule not in SCHEDULES:
-            raise UserError(
-                f"--schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}"
-            )
+            raise _unexpected(f"one of {', '.join(SCHEDULES)}", self.schedule, "schedule")
         for name in ("learning_rate", "clipnorm", "clipvalue", "global_clipnorm"):
             value = getattr(self, name)
             try:
@@ -80,9 +96,18 @@ class Settings:
         return SCHEDULES[self.schedule](self.learning_rate, self.steps)
 
 
+def kinds(entry: Field[Any]) -> tuple[type, ...]:
+    """Return the types that a field of `Settings` takes, that of its option first."""
+    return get_args(entry.type) or (entry.type,)
+
+
 def option(name: str) -> str:
     """Return the option of the command that sets a field."""
     return "--" + name.replace("_", "-")
+
+
+def _unexpected(requirement: str, value: Any, name: str) -> UserError:
+    return UserError(f"Expected {requirement}, received {short(value)}, for {option(name)}")
 
 
 def write_run(path: Path, settings: Settings, digest: str) -> None:
@@ -92,16 +117,21 @@ def write_run(path: Path, settings: Settings, digest: str) -> None:
 
 
 def read_run(path: Path) -> tuple[Settings, str]:
-    """Return what `write_run` wrote; UserError if there is no run or it is damaged."""
+    """Return what `write_run` wrote; UserError if there is no run or its file is corrupt."""
     try:
         content = json.loads(path.read_text("utf-8"))
-        if content["format"] != FORMAT:
-            raise UserError(f"{path} has the format {content['format']!r}, expected {FORMAT}")
-        return Settings(**content["settings"]), str(content["text_sha256"])
+        layout = content["format"]
+        if layout == FORMAT:
+            return Settings(**content["settings"]), str(content["text_sha256"])
     except FileNotFoundError:
-        raise UserError(f"there is no run to resume: {path} is missing") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged: {type(error).__name__}: {error}") from None
+        raise UserError(
+            f"Expected a run to resume, found no {path}; start one without --resume"
+        ) from None
+    except UserError as error:
+        raise UserError(f"{path} is corrupt: {error}") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{path} is corrupt: {type(error).__name__}: {error}") from None
+    raise UserError(f"Expected the format {FORMAT}, found {short(layout)}, in {path}")
 
 
 def resumed(settings: Settings, given: Mapping[str, Any]) -> Settings:
@@ -110,7 +140,7 @@ def resumed(settings: Settings, given: Mapping[str, Any]) -> Settings:
         before = getattr(settings, name)
         if value != before:
             raise UserError(
-                f"{option(name)} {value} conflicts with the run that is to be resumed, which has "
-                f"{before}: leave it out, or start a new run in another folder"
+                f"Expected {before}, the value of the run to resume, received {short(value)}, for "
+                f"{option(name)}; omit the option, or start a new run with another --output"
             )
     return settings
