@@ -66,11 +66,13 @@ def clip_by_value(grad: Gradient, limit: float) -> Gradient:
     Raises
     ------
     TypeError, ValueError
-        If the gradient is no array of a real floating dtype, or the limit no number >= 0.
+        If the gradient is not an array of a real floating dtype, or the limit is not a number >= 0.
     """
     limit = validation.non_negative(limit, "limit")
     x = _values(grad)
-    return _with_values(grad, array_namespace(x).clip(x, -limit, limit))
+    xp = array_namespace(x)
+    limit = _in_range(limit, x, xp)
+    return _with_values(grad, xp.clip(x, -limit, limit))
 
 
 def clip_by_norm(grad: Gradient, limit: float) -> Gradient:
@@ -92,7 +94,7 @@ def clip_by_norm(grad: Gradient, limit: float) -> Gradient:
     Raises
     ------
     TypeError, ValueError
-        If the gradient is no array of a real floating dtype, or the limit no number >= 0.
+        If the gradient is not an array of a real floating dtype, or the limit is not a number >= 0.
     """
     limit = validation.non_negative(limit, "limit")
     x = _values(grad)
@@ -122,7 +124,7 @@ def clip_by_global_norm(grads: Sequence[Gradient], limit: float) -> list[Gradien
         If the gradients are on several devices, whose norms could only be added on the host; if
         one is not of a real floating dtype, or the limit is below 0.
     TypeError
-        If they are from several libraries, or one is no array.
+        If they are from several libraries, or one is not an array.
     """
     limit = validation.non_negative(limit, "limit")
     if not grads:
@@ -186,8 +188,14 @@ def _norm(x: Array, xp: Namespace) -> Array:
 
 def _shrinkage(norm: Array, limit: float, xp: Namespace) -> Array:
     """Return the factor that brings `norm` down to `limit`: 1 where it is there already."""
+    limit = _in_range(limit, norm, xp)
     within = norm <= limit
     return xp.where(within, 1.0, xp.full_like(norm, limit) / xp.where(within, 1.0, norm))
+
+
+def _in_range(limit: float, x: Array, xp: Namespace) -> float:
+    """Return `limit`, or infinity if the dtype of `x` cannot hold it, which torch refuses."""
+    return limit if limit <= float(xp.finfo(x.dtype).max) else math.inf
 
 
 def _values(grad: Gradient) -> Array:

@@ -57,6 +57,16 @@ def test_no_limit_clips_nothing(library: Library) -> None:
 
 
 @compiled_too
+@each_way
+def test_a_limit_beyond_the_dtype_clips_nothing(clip: Clip, library: Library) -> None:
+    """1e300, which 32 bits cannot hold, is no limit: not even for an infinity."""
+    numbers = [3, -math.inf] if clip is clip_by_value else [3, -4]
+    found = library.compiled(partial(clip, limit=1e300))(library.asarray(numbers))
+    expected = np.maximum(numbers, -1e300 if library.dtype == "float64" else -math.inf)
+    np.testing.assert_array_equal(library.read(found), expected)
+
+
+@compiled_too
 @pytest.mark.parametrize(("value", "global_norm"), [(0.5, None), (None, 2.0), (0.5, 2.0)])
 def test_gradients_of_many_kinds_are_clipped_together(
     library: Library,
