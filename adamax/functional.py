@@ -1,7 +1,9 @@
 """The pure form: parameters and gradients in, parameters and state out.
 
-Parameters are an array, or sequences and mappings of them nested in any way. Nothing is written
-to, so that the functions trace: under `jax.jit` the step number is traced and no step recompiles.
+Parameters are an array, or containers of arrays nested in any way: sequences, mappings,
+dataclasses, and the classes that are registered as pytrees of JAX. None stands for a parameter
+that is not there. Nothing is written to, so that the functions trace: under `jax.jit` the step
+number is traced and no step recompiles.
 """
 
 from typing import Any, NamedTuple
@@ -18,7 +20,7 @@ __all__ = ["State", "init", "update"]
 
 @public
 class State(NamedTuple):
-    """What Adamax remembers between steps; `m` and `u` are nested as the parameters are."""
+    """What Adamax remembers between steps; `m` and `u` have the structure of the parameters."""
 
     step: Any  # number of steps taken: int, or a 0-d integer array under a trace
     m: Any  # first moments, shapes of the parameters, float32 or float64
@@ -31,7 +33,7 @@ def init(params: Any) -> State:
 
     Parameters
     ----------
-    params : Array, or nested sequences and mappings of arrays
+    params : Array, or nested containers of arrays and None
         Real floating dtypes.
 
     Returns
@@ -42,12 +44,11 @@ def init(params: Any) -> State:
     Raises
     ------
     TypeError, ValueError
-        If a parameter is no array, or not of a real floating dtype.
+        If a parameter is not an array, or not of a real floating dtype.
     """
-    m, u = (
-        nesting.rebuilt(params, (_zeros(x, name) for name, x in nesting.leaves(params, "params")))
-        for _ in range(2)
-    )
+    tree = nesting.Structure(params)
+    named = list(tree.flatten(params, "params"))
+    m, u = (tree.unflatten(_zeros(x, name) for name, x in named) for _ in range(2))
     return State(0, m, u)
 
 
@@ -68,28 +69,31 @@ def update(
 
     Parameters
     ----------
-    params : Array, or nested sequences and mappings of arrays
+    params : Array, or nested containers of arrays and None
         As given to `init`.
-    grads : nested in the same way
+    grads : containers with the same structure
         An array of the parameter's shape, `IndexedSlices`, or None, which leaves the parameter
-        and its slots as they are.
+        and its slots as they are. None for a parameter that is None.
     state : State
         From `init` or the previous `update`.
-    learning_rate : float, >= 0
-        In parameter units per step. May be a 0-d array: traced, on a device, or one to
-        differentiate with respect to. NumPy's alone is read on the host.
+    learning_rate : float, >= 0, or callable
+        In parameter units per step. May be a 0-d array: traced, on a device, or an input to
+        differentiate with respect to. Only a NumPy array is read on the host. A callable, such as
+        one of `adamax.schedules`, is called with ``state.step``, the number of steps before this
+        one.
     beta_1, beta_2 : float in [0, 1)
     epsilon : float, >= 0
         In gradient units, added to u.
 
     Returns
     -------
-    (params, state) : new, nested as `params`
+    (params, state) : new, with the structure of `params`
 
     Raises
     ------
     TypeError, ValueError
-        If a gradient does not fit its parameter; the message holds its path.
+        If a gradient does not fit its parameter; the message contains its path. If the arguments
+        are in another order.
 
     Examples
     --------
@@ -99,31 +103,57 @@ def update(
     >>> print(params["w"], state.step)
     [0.999 2.001] 1
     """
+    _in_order(params, grads, state)
     t = state.step + 1
-    if isinstance(learning_rate, Variable):
-        learning_rate = learning_rate.value
     c = coefficients(
         t,
-        learning_rate=validation.rate(learning_rate, "learning_rate"),
+        learning_rate=_rate_at(state.step, learning_rate),
         beta_1=validation.fraction(beta_1, "beta_1"),
         beta_2=validation.fraction(beta_2, "beta_2"),
         epsilon=validation.non_negative(epsilon, "epsilon"),
     )
+    tree = nesting.Structure(params)
     flat = zip(
-        nesting.leaves(params, "params"),
-        nesting.along(params, grads, "grads"),
-        nesting.along(params, state.m, "state.m"),
-        nesting.along(params, state.u, "state.u"),
+        tree.flatten(params, "params"),
+        tree.flatten(grads, "grads"),
+        tree.flatten(state.m, "state.m"),
+        tree.flatten(state.u, "state.u"),
         strict=True,
     )
-    new = [_advance(name, param, grad, m, u, c) for (name, param), grad, m, u in flat]
-    p, m, u = (nesting.rebuilt(params, iter([leaf[i] for leaf in new])) for i in range(3))
+    new = [_advance(name, p, grad, m, u, c) for (name, p), (_, grad), (_, m), (_, u) in flat]
+    p, m, u = (tree.unflatten(leaf[i] for leaf in new) for i in range(3))
     return p, State(t, m, u)
+
+
+def _in_order(params: Any, grads: Any, state: Any) -> None:
+    """Raise TypeError if `state` cannot be one; optax, for example, takes it second."""
+    if all(hasattr(state, name) for name in State._fields):
+        return
+    swapped = isinstance(params, State) or isinstance(grads, State)
+    raise TypeError(
+        f"Expected the State of init(params), received {type(state).__name__}, for state: "
+        f"{'are the arguments in another order? ' if swapped else ''}"
+        "the signature is update(params, grads, state)"
+    )
+
+
+def _rate_at(step: Any, learning_rate: Any) -> Any:
+    """Return the checked learning rate after `step` steps: a float or a 0-d array."""
+    if isinstance(learning_rate, Variable):
+        learning_rate = learning_rate.value
+    if callable(learning_rate):
+        return validation.rate(learning_rate(step), "learning_rate(state.step)")
+    return validation.rate(learning_rate, "learning_rate")
 
 
 def _advance(
     name: str, param: Array, grad: Any, m: Array, u: Array, c: Coefficients
 ) -> tuple[Array, Array, Array]:
+    if param is None and grad is not None:
+        raise ValueError(
+            f"Expected None, received {type(grad).__name__}, for the gradient of {name}: that "
+            "parameter is None"
+        )
     if grad is None:
         return param, m, u
     xp = array_namespace(validation.parameter(param, name))
@@ -134,6 +164,8 @@ def _advance(
     return step(param, grad, m, u, c, xp=xp)
 
 
-def _zeros(param: Array, name: str) -> Array:
+def _zeros(param: Array | None, name: str) -> Array | None:
+    if param is None:
+        return None
     xp = array_namespace(validation.parameter(param, name))
     return xp.zeros_like(param, dtype=compute_dtype(param.dtype, xp))

@@ -35,8 +35,8 @@ __all__ = [
 class IndexedSlices(NamedTuple):
     """The gradient of some rows of a table, as an embedding lookup has.
 
-    Row ``indices[i]`` of the table has the gradient ``values[i]``; rows that are listed more than
-    once get the sum, rows that are not listed are not touched: their moments stay as they are.
+    ``values[i]`` is the gradient of row ``indices[i]``. Gradients of a repeated index are summed.
+    Unlisted rows and their moments do not change.
 
     Parameters
     ----------

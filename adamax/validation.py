@@ -176,7 +176,7 @@ def like(x: Any, array: Array, what: str, dtype: Any) -> Array:
     """
     xp = array_namespace(array)
     if not is_array(x):
-        for path, leaf in nesting.leaves(x, what):
+        for path, leaf in nesting.flatten(x, what):
             if not is_array(leaf) and not isinstance(leaf, (int, float)):
                 raise TypeError(f"{path} must be an array or a number, got {type(leaf).__name__}")
         try:

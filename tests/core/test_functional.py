@@ -161,7 +161,7 @@ def test_nesting_is_kept(nest: Callable[[Any, Any], Any]) -> None:
 def test_leaves_come_in_the_order_of_their_keys() -> None:
     """However dictionaries are filled, their leaves come sorted by key, each with its path."""
     tree = {"b": 1, "a": [2, {"y": 3, "x": 4}], 7: (5,)}
-    assert list(nesting.leaves(tree, "p")) == [
+    assert list(nesting.flatten(tree, "p")) == [
         ("p[7][0]", 5),
         ("p['a'][0]", 2),
         ("p['a'][1]['x']", 4),
@@ -243,6 +243,29 @@ def test_variable_may_be_the_learning_rate(library: Library) -> None:
     np.testing.assert_array_equal(library.read(found), library.read(expected))
 
 
+def test_callable_may_be_the_learning_rate() -> None:
+    """A schedule, or any function of the number of steps before, is called at every step."""
+    asked: list[Any] = []
+
+    def halving(step: Any) -> float:
+        asked.append(step)
+        return 0.5 * 0.5**step
+
+    (w, state), (v, other) = [(np.ones(2), init(np.ones(2))) for _ in range(2)]
+    for t in range(3):
+        w, state = update(w, P, state, learning_rate=halving)
+        v, other = update(v, P, other, learning_rate=0.5 * 0.5**t)
+    assert asked == [0, 1, 2]
+    np.testing.assert_array_equal(w, v)
+
+
+@pytest.mark.parametrize("value", [-0.1, np.inf, None, "0.1", [0.1]])
+def test_what_a_callable_returns_is_checked(value: Any) -> None:
+    """A learning rate from a function is checked as one that is given."""
+    with pytest.raises((TypeError, ValueError), match=r"Expected learning_rate\(state\.step\) "):
+        update(P, P, init(P), learning_rate=lambda step: value)
+
+
 def test_one_learning_rate_for_all_elements(library: Library) -> None:
     """An array of several learning rates is refused, and is not broadcast."""
     param = library.asarray([1, 2])
@@ -305,7 +328,6 @@ P = np.array([1.0, 2.0])
     ("params", "error", "message"),
     [
         ({"w": [P, [1.0, 2.0]]}, TypeError, r"params\['w'\]\[1\]\[0\] must be an array, got float"),
-        ({"w": None}, TypeError, r"params\['w'\] must be an array, got NoneType"),
         ((P, "w"), TypeError, r"params\[1\] must be an array, got str; did you mean to convert"),
         (1.0, TypeError, "params must be an array, got float"),
         ({3: np.arange(2)}, ValueError, r"Invalid type int64 for params\[3\]: expected one of"),
@@ -324,19 +346,16 @@ def test_parameters_are_checked(params: Any, error: type[Exception], message: st
 @pytest.mark.parametrize(
     ("grads", "message"),
     [
-        ({"w": [P, P]}, r"grads must have the keys \['b', 'w'\], got \['w'\]"),
-        ({"w": [P, P], "b": P, "c": P}, r"keys \['b', 'w'\], got \['b', 'c', 'w'\]"),
-        ([P, P], r"grads must have the keys \['b', 'w'\], got list"),
-        (None, r"grads must have the keys \['b', 'w'\], got NoneType"),
-        ({"w": [P], "b": P}, r"grads\['w'\] must be a sequence of 2, got 1"),
-        ({"w": P, "b": P}, r"grads\['w'\] must be a sequence of 2, got ndarray"),
-        ({"w": {"x": P}, "b": P}, r"grads\['w'\] must be a sequence of 2, got dict"),
-        ({"w": None, "b": P}, r"grads\['w'\] must be a sequence of 2, got NoneType"),
-        ({"w": "ab", "b": P}, r"grads\['w'\] must be a sequence of 2, got str"),
-        (
-            {"w": IndexedSlices(P, P), "b": P},
-            r"grads\['w'\] must be a sequence of 2, got IndexedSlices",
-        ),
+        ({"w": [P, P]}, r"the keys \['b', 'w'\], received the keys \['w'\], for grads$"),
+        ({"w": [P, P], "b": P, "c": P}, r"received the keys \['b', 'c', 'w'\], for grads$"),
+        ([P, P], r"Expected the keys \['b', 'w'\], received a sequence of 2, for grads$"),
+        (None, r"Expected the keys \['b', 'w'\], received NoneType, for grads$"),
+        ({"w": [P], "b": P}, r"a sequence of 2, received a sequence of 1, for grads\['w'\]$"),
+        ({"w": P, "b": P}, r"Expected a sequence of 2, received ndarray, for grads\['w'\]$"),
+        ({"w": {"x": P}, "b": P}, r"sequence of 2, received the keys \['x'\], for grads\['w'\]$"),
+        ({"w": None, "b": P}, r"Expected a sequence of 2, received NoneType, for grads\['w'\]$"),
+        ({"w": "ab", "b": P}, r"Expected a sequence of 2, received str, for grads\['w'\]$"),
+        ({"w": IndexedSlices(P, P), "b": P}, r"2, received IndexedSlices, for grads\['w'\]$"),
         ({"w": [P, P[:1]], "b": P}, r"the gradient of params\['w'\]\[1\] must have the shape \(2,"),
     ],
 )
@@ -350,8 +369,8 @@ def test_gradients_are_nested_as_parameters(grads: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("state", "error", "message"),
     [
-        (State(0, [P, P], [P, P]), ValueError, r"state\.m must have the keys \['b', 'w'\], got li"),
-        (State(0, {"b": P, "w": P}, {"b": P}), ValueError, r"state\.u must have the keys"),
+        (State(0, [P, P], [P, P]), ValueError, r"received a sequence of 2, for state\.m$"),
+        (State(0, {"b": P, "w": P}, {"b": P}), ValueError, r"\['b'\], for state\.u$"),
         (
             State(0, {"b": P, "w": P[:1]}, {"b": P, "w": P}),
             ValueError,
@@ -379,6 +398,25 @@ def test_state_is_checked(state: State, error: type[Exception], message: str) ->
     params = {"b": P, "w": P}
     with pytest.raises(error, match=message):
         update(params, params, state)
+
+
+def test_arguments_in_another_order() -> None:
+    """A state in the place of parameters or gradients is told with the signature; others are not.
+
+    What is shaped alike, as gradients and parameters are, cannot be told apart.
+    """
+    params, state = {"w": P}, init({"w": P})
+    orders: list[Any] = [(params, state, params), (state, params, params), (state, state, params)]
+    for order in orders:
+        with pytest.raises(
+            TypeError, match=r"received dict, .* in another order\? the signature is"
+        ):
+            update(*order)
+    for other in (None, (0, params, params), params):
+        with pytest.raises(TypeError, match=r"for state: the signature is update\(params, grads"):
+            update(params, params, other)
+    found, _ = update(params, params, types.SimpleNamespace(**state._asdict()))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(found["w"], update(params, params, state)[0]["w"])
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,11 @@ def test_variables_must_be_given(method: str) -> None:
 
 FAILURES: dict[str, tuple[Any, type[Exception], str]] = {
     "loss raises": (lambda: 1 / 0, ZeroDivisionError, "division"),
-    "too few gradients": (lambda: (0.0, [np.ones(2)]), ValueError, "sequence of 2, got 1"),
+    "too few gradients": (
+        lambda: (0.0, [np.ones(2)]),
+        ValueError,
+        "received a sequence of 1, for gradients",
+    ),
     "gradient of another shape": (
         lambda: (0.0, [np.ones(2), np.ones(2)]),
         ValueError,
@@ -397,9 +401,9 @@ def test_gradients_that_are_given_are_nested_as_the_variables() -> None:
     optimizer.minimize(lambda: (0.0, given), {"x": a, "y": [b]})
     np.testing.assert_allclose(a.value, [0.5, 1.5])
     np.testing.assert_allclose(b.value, [3.5, 4.5])
-    with pytest.raises(ValueError, match=r"gradients must have the keys \['x', 'y'\]"):
+    with pytest.raises(ValueError, match=r"received the keys \['x'\], for gradients$"):
         optimizer.minimize(lambda: (0.0, {"x": np.ones(2)}), {"x": a, "y": [b]})
-    with pytest.raises(ValueError, match=r"gradients must be a sequence of 2, got 1"):
+    with pytest.raises(ValueError, match=r"received a sequence of 1, for gradients$"):
         optimizer.minimize(lambda: (0.0, [np.ones(2)]), [a, b])
     assert optimizer.iterations == 1
 

@@ -92,13 +92,13 @@ def gradient_pairs(
 
     @cache
     def flat() -> list[Any]:
-        return [variable for _, variable in nesting.leaves(tree(), "var_list")]
+        return [variable for _, variable in nesting.flatten(tree(), "var_list")]
 
     engine = engine or _own_engine([] if callable(variables) else flat())
     value, gradients = _runner(engine)(lambda: _weighted(loss(), grad_loss), flat)
     if isinstance(value, tuple):
         value, nested = value
-        found = nesting.along(tree(), nested, "gradients")
+        found = [x for _, x in nesting.Structure(tree()).flatten(nested, "gradients")]
         value, *gradients = (_scaled(x, grad_loss) for x in (value, *found))
     elif not (callable(engine) or all(_leaves_a_trace(x, engine) for x in flat())):
         raise TypeError(

@@ -42,8 +42,8 @@ def value_and_gradients(
         back, value = make_vjp(traced)(values)
     if given:
         (result,) = given
-        parts = (_unboxed(x) for _, x in nesting.leaves(result, "loss"))
-        return nesting.rebuilt(result, parts), []
+        tree = nesting.Structure(result)
+        return tree.unflatten(_unboxed(x) for _, x in tree.flatten(result, "loss")), []
     if isbox(value):
         # autograd takes a Variable on the right of its boxes for a constant and boxes the result.
         raise TypeError("autograd does not see a Variable in an expression: write v.value for v")

@@ -71,7 +71,7 @@ def check_gradients(
     AssertionError: the gradient of w at (0,) is 3, but central differences give 2 (2 of 2 ...
     """
     tree = listed(variables() if callable(variables) else variables)
-    given = [variable for _, variable in nesting.leaves(tree, "variables")]
+    given = [variable for _, variable in nesting.flatten(tree, "variables")]
     for variable in given:
         if not isinstance(variable, Variable):
             raise TypeError(

@@ -45,7 +45,8 @@ def value_and_gradients(
 
 def _detached(result: Any) -> Any:
     """Return what a loss returned, cut off from the graph."""
-    return nesting.rebuilt(result, (_bare(x) for _, x in nesting.leaves(result, "loss")))
+    tree = nesting.Structure(result)
+    return tree.unflatten(_bare(x) for _, x in tree.flatten(result, "loss"))
 
 
 def _bare(x: Any) -> Any:

@@ -155,7 +155,7 @@ class Slots:
         """Return the variables, which may be nested in any way; for None, all that are known."""
         if variables is None:
             return self.variables
-        return self.holders([x for _, x in nesting.leaves(listed(variables), "variables")])
+        return self.holders([x for _, x in nesting.flatten(listed(variables), "variables")])
 
     def build(self, variables: Sequence[Variable]) -> None:
         """Make the moments of `variables`, as zeros, where there are none."""
