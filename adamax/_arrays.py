@@ -14,6 +14,7 @@ __all__ = [
     "Array",
     "Namespace",
     "array_namespace",
+    "as_floating",
     "as_numpy",
     "bared",
     "compute_dtype",
@@ -94,6 +95,13 @@ def computes_in_itself(dtype: Any) -> bool:
 def in_dtype(x: Array, dtype: Any, xp: Namespace) -> Array:
     """Return `x` in `dtype`: itself where it already is, a converted copy elsewhere."""
     return x if x.dtype == dtype else xp.astype(x, dtype)
+
+
+def as_floating(x: Array) -> Array:
+    """Return `x` in the default real floating dtype of its library and device."""
+    xp = array_namespace(x)
+    defaults = xp.__array_namespace_info__().default_dtypes(device=device_of(x))
+    return in_dtype(x, defaults["real floating"], xp)
 
 
 def library_name(x: Any) -> str:

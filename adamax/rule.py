@@ -7,7 +7,7 @@ import math
 from numbers import Integral
 from typing import Any, NamedTuple
 
-from adamax._arrays import Array, Namespace, array_namespace, device_of, in_dtype
+from adamax._arrays import Array, Namespace, array_namespace, as_floating, in_dtype
 
 __all__ = ["Coefficients", "bias_correction", "coefficients", "rule", "step"]
 
@@ -77,9 +77,7 @@ def bias_correction(beta_1: float, t: Any) -> Any:
         return 1.0
     # A traced step may only have 32 bits, where 1 - 0.9999**t would keep three digits;
     # expm1 keeps them all.
-    xp = array_namespace(t)
-    floating = xp.__array_namespace_info__().default_dtypes(device=device_of(t))["real floating"]
-    return -xp.expm1(xp.astype(t, floating) * math.log(beta_1))
+    return -array_namespace(t).expm1(as_floating(t) * math.log(beta_1))
 
 
 def step(

@@ -1,16 +1,19 @@
-"""Learning-rate schedules: Python floats from step numbers, on the host and in double precision.
+"""Learning-rate schedules: learning rates from step numbers.
 
-In the formulas k is the step, L the initial learning rate, S `decay_steps`. Steps count from 0:
-the first update uses the value at 0.
+A number of steps gives a Python float, computed in double precision. An array of steps, which may
+be traced, gives an array. In the formulas k is the step, L the initial learning rate, S
+`decay_steps`. Steps count from 0: the first update uses the value at 0.
 """
 
-import bisect
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, Self
+from dataclasses import dataclass, is_dataclass
+from typing import Any
 
 from adamax import validation
+from adamax._arrays import Namespace
+from adamax._schedule import Formula, LearningRateSchedule, check, keep
+from adamax.counting import power, restarts, split
 
 __all__ = [
     "CosineDecay",
@@ -26,40 +29,8 @@ __all__ = [
 ]
 
 
-class LearningRateSchedule:
-    """Base class of schedules: subclass it and define ``__call__(step)``.
-
-    A subclass that is a dataclass has its `get_config` for nothing.
-
-    Examples
-    --------
-    >>> @dataclass(frozen=True)
-    ... class Halving(LearningRateSchedule):
-    ...     start: float
-    ...     def __call__(self, step):
-    ...         return self.start * 0.5**step
-    >>> Halving(0.1)(1), Halving(0.1).get_config()
-    (0.05, {'start': 0.1})
-    """
-
-    def __call__(self, step: int) -> float:
-        """Return the learning rate of `step`, which counts from 0."""
-        raise NotImplementedError(f"{type(self).__name__} must define __call__(step)")
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments as a dictionary."""
-        if not is_dataclass(self):
-            raise NotImplementedError(f"{type(self).__name__} must define get_config()")
-        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Build the schedule that `get_config` described."""
-        return cls(**config)
-
-
 @dataclass(frozen=True)
-class _DecayByRate(LearningRateSchedule):
+class _DecayByRate(Formula):
     """What schedules have in common that decay at one rate, period by period."""
 
     initial_learning_rate: float
@@ -69,36 +40,31 @@ class _DecayByRate(LearningRateSchedule):
     name: str | None = None
 
     def __post_init__(self) -> None:
-        _check(self, "initial_learning_rate decay_rate", positive="decay_steps")
+        check(self, "initial_learning_rate decay_rate", positive="decay_steps")
 
-    def _periods(self, step: int) -> float:
-        periods = step / self.decay_steps
-        return math.floor(periods) if self.staircase else periods
+    def _periods(self, k: Any, xp: Namespace) -> Any:
+        whole, part = split(k, self.decay_steps, xp)
+        return whole if self.staircase else whole + part
 
 
 @dataclass(frozen=True)
 class ExponentialDecay(_DecayByRate):
     """L * decay_rate^(k / S); with `staircase`, the exponent is rounded down."""
 
-    def __call__(self, step: int) -> float:
-        """Return the learning rate of `step`; infinity where it grows beyond floats."""
-        try:
-            return self.initial_learning_rate * math.pow(self.decay_rate, self._periods(step))
-        except OverflowError:
-            return math.inf
+    def _at(self, k: Any, xp: Namespace) -> Any:
+        return self.initial_learning_rate * power(self.decay_rate, self._periods(k, xp), xp)
 
 
 @dataclass(frozen=True)
 class InverseTimeDecay(_DecayByRate):
     """L / (1 + decay_rate * k / S); with `staircase`, k / S is rounded down."""
 
-    def __call__(self, step: int) -> float:
-        """Return the learning rate of `step`."""
-        return self.initial_learning_rate / (1 + self.decay_rate * self._periods(step))
+    def _at(self, k: Any, xp: Namespace) -> Any:
+        return self.initial_learning_rate / (1 + self.decay_rate * self._periods(k, xp))
 
 
 @dataclass(frozen=True)
-class PolynomialDecay(LearningRateSchedule):
+class PolynomialDecay(Formula):
     """(L - end) * (1 - min(k, S) / S)^power + end; with `cycle`, S grows to the next multiple."""
 
     initial_learning_rate: float
@@ -109,18 +75,20 @@ class PolynomialDecay(LearningRateSchedule):
     name: str | None = None
 
     def __post_init__(self) -> None:
-        _check(self, "initial_learning_rate end_learning_rate power", positive="decay_steps")
+        check(self, "initial_learning_rate end_learning_rate power", positive="decay_steps")
 
-    def __call__(self, step: int) -> float:
-        """Return the learning rate of `step`."""
-        cycles = max(1, math.ceil(step / self.decay_steps)) if self.cycle else 1
-        left = max(0.0, 1 - step / (self.decay_steps * cycles))
+    def _at(self, k: Any, xp: Namespace) -> Any:
+        whole, part = split(k, self.decay_steps, xp)
+        done = whole + part
+        if self.cycle:
+            cycles = xp.clip(xp.where(part > 0, whole + 1, whole), 1.0, None)
+            done = k / (self.decay_steps * cycles)
         span = self.initial_learning_rate - self.end_learning_rate
-        return float(span * left**self.power + self.end_learning_rate)
+        return span * xp.clip(1 - done, 0.0, None) ** self.power + self.end_learning_rate
 
 
 @dataclass(frozen=True)
-class PiecewiseConstantDecay(LearningRateSchedule):
+class PiecewiseConstantDecay(Formula):
     """values[i] for boundaries[i - 1] < k <= boundaries[i]: a boundary ends its left piece."""
 
     boundaries: Sequence[float]
@@ -137,20 +105,23 @@ class PiecewiseConstantDecay(LearningRateSchedule):
             )
         if boundaries != tuple(sorted(set(boundaries))):
             raise ValueError(f"Expected increasing boundaries, received: {list(boundaries)}")
-        _keep(self, "boundaries", boundaries)
-        _keep(self, "values", values)
+        keep(self, "boundaries", boundaries)
+        keep(self, "values", values)
 
-    def __call__(self, step: int) -> float:
-        """Return the learning rate of `step`."""
-        return self.values[bisect.bisect_left(self.boundaries, step)]
+    def _at(self, k: Any, xp: Namespace) -> Any:
+        value = xp.full_like(k, self.values[0])
+        for boundary, later in zip(self.boundaries, self.values[1:], strict=True):
+            value = xp.where(k > boundary, later, value)
+        return value
 
 
 @dataclass(frozen=True)
-class CosineDecay(LearningRateSchedule):
+class CosineDecay(Formula):
     """L * ((1 - alpha) * (1 + cos(pi * min(k, S) / S)) / 2 + alpha).
 
     With `warmup_target` the rate first rises linearly from L to the target over `warmup_steps`,
-    and the cosine starts there.
+    and the cosine starts there. After a warm-up, `decay_steps` may be 0: the rate stays at the
+    target.
     """
 
     initial_learning_rate: float
@@ -161,22 +132,31 @@ class CosineDecay(LearningRateSchedule):
     warmup_steps: int = 0
 
     def __post_init__(self) -> None:
-        _check(self, "initial_learning_rate alpha warmup_steps", positive="decay_steps")
+        check(self, "initial_learning_rate alpha warmup_steps")
+        warm_up = self.warmup_target is not None and self.warmup_steps > 0
+        check(self, *(("decay_steps", "") if warm_up else ("", "decay_steps")))
         if self.warmup_target is not None:
-            _check(self, "warmup_target")
+            check(self, "warmup_target")
 
-    def __call__(self, step: int) -> float:
-        """Return the learning rate of `step`."""
-        peak = self.initial_learning_rate
-        if self.warmup_target is not None:
-            if step < self.warmup_steps:
-                return peak + (self.warmup_target - peak) * step / self.warmup_steps
-            peak, step = self.warmup_target, step - self.warmup_steps
-        return peak * _cosine(min(step, self.decay_steps) / self.decay_steps, self.alpha)
+    def _at(self, k: Any, xp: Namespace) -> Any:
+        start, peak = self.initial_learning_rate, self.warmup_target
+        if peak is None:
+            return self._decayed(start, k, xp)
+        decayed = self._decayed(peak, k - self.warmup_steps, xp)
+        if self.warmup_steps == 0:
+            return decayed
+        return xp.where(
+            k < self.warmup_steps, start + (peak - start) * k / self.warmup_steps, decayed
+        )
+
+    def _decayed(self, peak: float, k: Any, xp: Namespace) -> Any:
+        if self.decay_steps == 0:
+            return peak
+        return peak * _cosine(_done(k, self.decay_steps, xp), self.alpha, 1.0, xp)
 
 
 @dataclass(frozen=True)
-class CosineDecayRestarts(LearningRateSchedule):
+class CosineDecayRestarts(Formula):
     """Cosine decays one after another, the i-th t_mul^i >= 1 times as long, m_mul^i as high."""
 
     initial_learning_rate: float
@@ -187,27 +167,18 @@ class CosineDecayRestarts(LearningRateSchedule):
     name: str | None = None
 
     def __post_init__(self) -> None:
-        _check(self, "initial_learning_rate t_mul m_mul alpha", positive="first_decay_steps")
+        check(self, "initial_learning_rate t_mul m_mul alpha", positive="first_decay_steps")
         if self.t_mul < 1:
             raise ValueError(f"Expected t_mul >= 1, received: {self.t_mul}")
 
-    def __call__(self, step: int) -> float:
-        """Return the learning rate of `step`."""
-        done = step / self.first_decay_steps
-        if self.t_mul == 1:
-            restart = math.floor(done)
-            done -= restart
-        else:
-            # The first i decays last (t_mul^i - 1) / (t_mul - 1) together, the first being 1.
-            growth = self.t_mul - 1
-            # Without the last digits, rounding would miss the very step of a restart.
-            restart = math.floor(math.log1p(done * growth) / math.log(self.t_mul) + 1e-9)
-            done = (done - (self.t_mul**restart - 1) / growth) / self.t_mul**restart
-        return self.initial_learning_rate * _cosine(done, self.alpha, self.m_mul**restart)
+    def _at(self, k: Any, xp: Namespace) -> Any:
+        restart, done = restarts(k, self.first_decay_steps, self.t_mul, xp)
+        height = power(self.m_mul, restart, xp)
+        return self.initial_learning_rate * _cosine(done, self.alpha, height, xp)
 
 
 @dataclass(frozen=True)
-class LinearCosineDecay(LearningRateSchedule):
+class LinearCosineDecay(Formula):
     """L * ((alpha + (S - k) / S) * (1 + cos(2 pi num_periods k / S)) / 2 + beta), k up to S."""
 
     initial_learning_rate: float
@@ -218,12 +189,11 @@ class LinearCosineDecay(LearningRateSchedule):
     name: str | None = None
 
     def __post_init__(self) -> None:
-        _check(self, "initial_learning_rate num_periods alpha beta", positive="decay_steps")
+        check(self, "initial_learning_rate num_periods alpha beta", positive="decay_steps")
 
-    def __call__(self, step: int) -> float:
-        """Return the learning rate of `step`."""
-        done = min(step, self.decay_steps) / self.decay_steps
-        wave = 0.5 * (1 + math.cos(2 * math.pi * self.num_periods * done))
+    def _at(self, k: Any, xp: Namespace) -> Any:
+        done = _done(k, self.decay_steps, xp)
+        wave = 0.5 * (1 + xp.cos(2 * math.pi * self.num_periods * done))
         return self.initial_learning_rate * ((self.alpha + 1 - done) * wave + self.beta)
 
 
@@ -274,26 +244,11 @@ def deserialize(
     return schedule
 
 
-def _check(schedule: Any, non_negative: str, positive: str = "") -> None:
-    """Check the named numbers of a schedule and keep them as Python floats."""
-    for names, check in ((non_negative, validation.non_negative), (positive, validation.positive)):
-        for name in names.split():
-            _keep(schedule, name, check(getattr(schedule, name), name))
+def _done(k: Any, steps: float, xp: Namespace) -> Any:
+    """Return the part of `steps` that is over at step `k`, at most 1."""
+    return xp.clip(k / steps, None, 1.0)
 
 
-def _keep(schedule: Any, name: str, value: Any) -> None:
-    object.__setattr__(schedule, name, value)  # the schedule is frozen
-
-
-def _plain(value: Any) -> Any:
-    """Return `value` as JSON can hold it."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(x) for x in value]
-    return value if value is None or isinstance(value, (str, int, float)) else float(value)
-
-
-def _cosine(done: float, alpha: float, height: float = 1.0) -> float:
+def _cosine(done: Any, alpha: float, height: Any, xp: Namespace) -> Any:
     """Return a half cosine from `height` to 0 as `done` goes from 0 to 1, blended with `alpha`."""
-    return 0.5 * (1 - alpha) * height * (1 + math.cos(math.pi * done)) + alpha
+    return 0.5 * (1 - alpha) * height * (1 + xp.cos(math.pi * done)) + alpha

@@ -172,6 +172,22 @@ def test_cosine_decay_with_warmup(kept: Kept) -> None:
 
 
 @either_way
+def test_warmup_alone(kept: Kept) -> None:
+    """A warm-up may have no decay after it, as the reference's test does: the target stays.
+
+    The reference gives NaN after the warm-up.
+    """
+    found = kept(CosineDecay(0.0, 0, warmup_target=10.0, warmup_steps=1500))
+    assert [found(k) for k in range(0, 1500, 250)] == pytest.approx(
+        [k / 150 for k in range(0, 1500, 250)]
+    )
+    assert found(1500) == found(10**6) == 10.0
+    for settings in ({}, {"warmup_steps": 4}, {"warmup_target": 0.1}):
+        with pytest.raises(ValueError, match="Expected decay_steps > 0, received: 0"):
+            CosineDecay(0.1, 0, **settings)
+
+
+@either_way
 @pytest.mark.parametrize(
     ("t_mul", "m_mul", "alpha"),
     [("2", 1.0, 0.0), ("2", 1.0, 0.1), ("2", 0.9, 0.0), ("1", 1.0, 0.0)],
@@ -481,7 +497,9 @@ def test_numbers_are_checked(
 @each_schedule
 def test_no_steps_are_refused(schedule: LearningRateSchedule) -> None:
     """A schedule over 0 steps would divide by 0 at some step: it is refused at once."""
-    config = schedule.get_config()
+    config = {**schedule.get_config(), "warmup_steps": 0}
+    if not isinstance(schedule, CosineDecay):
+        del config["warmup_steps"]
     lengths = [key for key in config if key.endswith("decay_steps")]
     for key in lengths:
         with pytest.raises(ValueError, match=f"Expected {key} > 0, received: 0"):
@@ -530,6 +548,9 @@ def test_a_rate_beyond_floats_is_infinite() -> None:
     growing = ExponentialDecay(0.1, 1, 1e300)
     assert growing(1) == 0.1 * 1e300
     assert growing(2) == math.inf
+    restarting = CosineDecayRestarts(0.1, 1, t_mul=1.0, m_mul=2.0)
+    assert restarting(1000) == 0.1 * 2.0**1000
+    assert restarting(1024) == math.inf
 
 
 def test_all_schedules_are_built_in() -> None:

@@ -321,13 +321,21 @@ def test_late_steps_do_not_fade(iterations: int) -> None:
     np.testing.assert_array_equal(w.value, np.array([-0.1 * expected]).astype(np.float16))
 
 
-def test_a_schedule_that_is_infinite_is_refused_by_name() -> None:
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        schedules.ExponentialDecay(0.1, 1, 1e300),
+        schedules.CosineDecayRestarts(0.1, 1, t_mul=1.0, m_mul=1e200),
+    ],
+    ids=lambda schedule: type(schedule).__name__,
+)
+def test_a_schedule_that_is_infinite_is_refused_by_name(schedule: Any) -> None:
     """The step that would use it changes nothing, and says which schedule it was, and when."""
-    w, optimizer = Variable(np.zeros(2)), Adamax(schedules.ExponentialDecay(0.1, 1, 1e300))
+    w, optimizer = Variable(np.zeros(2)), Adamax(schedule)
     for _ in range(2):
         optimizer.apply_gradients([(np.ones(2), w)])
     before = w.numpy()
-    message = "Expected ExponentialDecay at step 2 to be a finite number, received: inf"
+    message = f"Expected {type(schedule).__name__} at step 2 to be a finite number, received: inf"
     with pytest.raises(ValueError, match=message):
         optimizer.apply_gradients([(np.ones(2), w)])
     np.testing.assert_array_equal(w.numpy(), before)

@@ -11,7 +11,15 @@ from libraries import Backend, Library, parameters
 from reference_model import NumpyAdamax
 
 from adamax import Adamax, IndexedSlices, State, Variable, init, update
-from adamax.schedules import ExponentialDecay
+from adamax.schedules import (
+    CosineDecay,
+    CosineDecayRestarts,
+    ExponentialDecay,
+    InverseTimeDecay,
+    LinearCosineDecay,
+    PiecewiseConstantDecay,
+    PolynomialDecay,
+)
 
 jax = pytest.importorskip("jax", reason="jax is not installed")
 jnp = pytest.importorskip("jax.numpy")
@@ -126,6 +134,43 @@ def test_steps_are_scanned_and_mapped(library: Library) -> None:
         for gradient in np.asarray(gradients):
             model.step([gradient])
         np.testing.assert_allclose(library.read(end), model.x[0], rtol=1e-12)
+
+
+SCHEDULES: list[Callable[[Any], Any]] = [
+    ExponentialDecay(0.1, 10, 0.5, staircase=True),
+    InverseTimeDecay(0.1, 10, 0.5),
+    PolynomialDecay(0.1, 10, 0.01, power=0.5, cycle=True),
+    PiecewiseConstantDecay([5, 15], [0.1, 0.01, 0.001]),
+    CosineDecay(0.1, 10, alpha=0.1, warmup_target=0.2, warmup_steps=4),
+    CosineDecayRestarts(0.1, 10, t_mul=1.5, m_mul=0.5),
+    LinearCosineDecay(0.1, 10, num_periods=0.7),
+    lambda step: 0.1 / (1 + step),
+]
+
+
+@pytest.mark.feature("jit", "functional", "schedules")
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: type(schedule).__name__)
+@in_each_dtype
+def test_schedules_are_traced_once(library: Library, schedule: Callable[[Any], Any]) -> None:
+    """Under `jit` and in `lax.scan` a schedule gives the steps of its rates on the host."""
+    traces, gradients = [], np.random.default_rng(0).normal(size=(30, *W.shape))
+
+    def step(carry: Any, grad: Array) -> Any:
+        traces.append(carry[1].step)
+        return update(*carry[:1], grad, carry[1], learning_rate=schedule), None
+
+    start = library.asarray(W), init(library.asarray(W))
+    grads, compiled, carry = library.asarray(gradients), jax.jit(step), start
+    model = NumpyAdamax([W])
+    for k, grad in enumerate(grads):
+        carry, _ = compiled(carry, grad)
+        model.step([library.rounded(gradients[k])], schedule(k))
+    assert len(traces) == 1
+    (scanned, state), _ = jax.jit(lambda carry: jax.lax.scan(step, carry, grads))(start)
+    assert len(traces) == 2
+    assert int(state.step) == int(carry[1].step) == 30
+    for found in (carry[0], scanned):
+        library.assert_close(found, model.x[0], roundings=30, scale=4)
 
 
 @contextmanager
