@@ -1,5 +1,6 @@
 """`init` and `update`: the pure form, over arrays nested in any way."""
 
+import math
 import types
 from collections import ChainMap, OrderedDict, UserDict, UserList, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
@@ -247,9 +248,9 @@ def test_callable_may_be_the_learning_rate() -> None:
     """A schedule, or any function of the number of steps before, is called at every step."""
     asked: list[Any] = []
 
-    def halving(step: Any) -> float:
+    def halving(step: int) -> float:
         asked.append(step)
-        return 0.5 * 0.5**step
+        return math.ldexp(0.5, -step)
 
     (w, state), (v, other) = [(np.ones(2), init(np.ones(2))) for _ in range(2)]
     for t in range(3):
@@ -412,7 +413,8 @@ def test_arguments_in_another_order() -> None:
             TypeError, match=r"received dict, .* in another order\? the signature is"
         ):
             update(*order)
-    for other in (None, (0, params, params), params):
+    others: list[Any] = [None, (0, params, params), params]
+    for other in others:
         with pytest.raises(TypeError, match=r"for state: the signature is update\(params, grads"):
             update(params, params, other)
     found, _ = update(params, params, types.SimpleNamespace(**state._asdict()))  # type: ignore[arg-type]

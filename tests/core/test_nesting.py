@@ -1,6 +1,5 @@
 """`adamax.nesting`: containers of parameters, dataclasses and pytrees of JAX among them."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,11 +34,13 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def jax() -> Iterator[Any]:
+def jax() -> Any:
     """JAX, with `Pair` as a pytree whose children have no names."""
     module = pytest.importorskip("jax", reason="jax is not installed")
     module.tree_util.register_pytree_node(
-        Pair, lambda x: ((x.first, x.second), x.name), lambda name, parts: Pair(*parts, name)
+        Pair,
+        lambda pair: ((pair.first, pair.second), pair.name),
+        lambda name, parts: Pair(parts[0], parts[1], name),
     )
     return module
 

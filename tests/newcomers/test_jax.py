@@ -75,7 +75,6 @@ def test_steps_under_jit() -> None:
 def test_the_whole_run_in_a_scan() -> None:
     """`lax.scan` carries the layers and the state, and ends where the compiled steps end."""
 
-    @jax.jit
     def run(layers: list[Dense]) -> Any:
         def body(carry: Any, _: Any) -> Any:
             *carry, value = train_step(*carry)
@@ -83,7 +82,7 @@ def test_the_whole_run_in_a_scan() -> None:
 
         return jax.lax.scan(body, (layers, init(layers)), length=STEPS)
 
-    (layers, state), values = run(model())
+    (layers, state), values = jax.jit(run)(model())
     assert values[-1] < 1e-3 < values[0]
     assert int(state.step) == STEPS
     assert isinstance(layers[0], Dense)

@@ -156,8 +156,9 @@ def test_schedules_are_traced_once(library: Library, schedule: Callable[[Any], A
     traces, gradients = [], np.random.default_rng(0).normal(size=(30, *W.shape))
 
     def step(carry: Any, grad: Array) -> Any:
-        traces.append(carry[1].step)
-        return update(*carry[:1], grad, carry[1], learning_rate=schedule), None
+        params, state = carry
+        traces.append(state.step)
+        return update(params, grad, state, learning_rate=schedule), None
 
     start = library.asarray(W), init(library.asarray(W))
     grads, compiled, carry = library.asarray(gradients), jax.jit(step), start
