@@ -14,7 +14,6 @@ __all__ = ["kernel_name", "without_defaults"]
 POSITIONAL: Mapping[str, Sequence[str | None]] = {
     "dot": (None, "out"),
     "prod": ("axis", "dtype", "out", "keepdims"),
-    "ravel": ("order",),
     "sum": ("axis", "dtype", "out", "keepdims"),
     "take": (None, "axis", "out"),
 }
@@ -36,12 +35,15 @@ def kernel_name(kernel: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
 
 def without_defaults(
     method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> tuple[list[Any], dict[str, Any]]:
+) -> tuple[Sequence[Any], Mapping[str, Any]]:
     """Return the arguments of a method without the options that have their default value."""
-    names = (*POSITIONAL.get(method, ()), *[None] * len(args))
-    named = {name: x for name, x in zip(names, args, strict=False) if name is not None}
-    return [x for name, x in zip(names, args, strict=False) if name is None], {
-        name: x
-        for name, x in {**named, **kwargs}.items()
-        if not (name in DEFAULTS and x is DEFAULTS[name])
-    }
+    names = POSITIONAL.get(method) if len(args) > 1 else None
+    if names:
+        pairs = list(zip(names, args, strict=False))
+        kwargs = {**{name: x for name, x in pairs if name is not None}, **kwargs}
+        args = [x for name, x in pairs if name is None]
+    if not DEFAULTS.keys().isdisjoint(kwargs):
+        kwargs = {
+            name: x for name, x in kwargs.items() if name not in DEFAULTS or x is not DEFAULTS[name]
+        }
+    return args, kwargs

@@ -102,7 +102,7 @@ def _none(xp: Any, g: Any, y: Any, x: Any, *_: Any, **__: Any) -> Any:
 
 def _back(xp: Any, g: Any, y: Any, x: Any, *how: Any, order: str = "C", **_: Any) -> Any:
     """Return `g` in the shape of the argument: the elements kept their order."""
-    if order != "C" or any(isinstance(given, str) for given in how):
+    if {order, *(given for given in how if isinstance(given, str))} != {"C"}:
         raise TypeError("order must be 'C'")
     return xp.reshape(g, x.shape)
 
