@@ -42,21 +42,21 @@ BACKENDS = {
     Backend.JAX_JIT: "pure functions under `jax.jit`; what is left to eager calls is in the row "
     "above",
     Backend.DASK: "lazy arrays",
-    Backend.CUPY_ON_HOST: "the CuPy wheel without a GPU: its own arrays over host memory, our "
-    "kernels built by g++, nothing else",
+    Backend.CUPY_ON_HOST: "the CuPy wheel without a GPU: its own arrays over host memory and "
+    "our kernels built by g++; for losses, its functions on the arrays of a mock",
     Backend.CUPY: "`pytest -m gpu`",
 }
 """Rows, and what they are."""
 
 PLAIN = (Backend.NUMPY, Backend.STRICT_2024, Backend.STRICT_2025, Backend.STAND_IN, Backend.CUPY)
-KERNELS = ("dense", "sparse", "schedules")
+ON_HOST = ("dense", "sparse", "schedules", "gradients")
 ABSENT: dict[tuple[Backend, str], str] = {
     **dict.fromkeys([(x, "sharded") for x in PLAIN], "an array of the library is one piece"),
     **dict.fromkeys(
         [(x, "jit") for x in (*PLAIN, Backend.DASK)], "the library has no compiler for `update`"
     ),
     **dict.fromkeys(
-        [(Backend.CUPY_ON_HOST, x) for x in FEATURES if x not in KERNELS],
+        [(Backend.CUPY_ON_HOST, x) for x in FEATURES if x not in ON_HOST],
         "calls CuPy's own functions, which need a GPU",
     ),
     (Backend.JAX, "jit"): "compiled functions are in the row below",

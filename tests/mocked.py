@@ -14,6 +14,7 @@ import array_api_compat
 import pytest
 from host_cuda import GXX
 from host_launches import Device, Host, Stream
+from libraries import Backend
 from stand_in import Namespace
 
 from adamax_adapters import backends
@@ -66,7 +67,17 @@ def in_place(whose: str) -> Iterator[ModuleType]:
     backends.problem.cache_clear()
 
 
-@pytest.fixture(params=[OWN, WHEEL, pytest.param(REAL, marks=pytest.mark.gpu)])
+def _gradients(backend: Backend) -> pytest.MarkDecorator:
+    return pytest.mark.feature("gradients", backend=backend)
+
+
+@pytest.fixture(
+    params=[
+        OWN,
+        pytest.param(WHEEL, marks=_gradients(Backend.CUPY_ON_HOST)),
+        pytest.param(REAL, marks=[pytest.mark.gpu, _gradients(Backend.CUPY)]),
+    ]
+)
 def cupy(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
     """The module that `import cupy` gives in the test."""
     real = None if request.param == OWN else pytest.importorskip("cupy")

@@ -34,8 +34,8 @@ def kernel_name(kernel: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
 
 
 def without_defaults(
-    method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    method: str, args: Sequence[Any], kwargs: dict[str, Any]
+) -> tuple[Sequence[Any], dict[str, Any]]:
     """Return the arguments of a method without the options that have their default value."""
     names = POSITIONAL.get(method) if len(args) > 1 else None
     if names:
