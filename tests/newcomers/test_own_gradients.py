@@ -11,17 +11,11 @@ import numpy as np
 import own_gradients
 import pytest
 from digits import digits
+from fresh_process import ENVIRONMENT
 
 import adamax
-import adamax_adapters
 
 PROGRAM = Path(__file__).with_name("own_gradients.py")
-PACKAGES = [Path(str(package.__file__)).parents[1] for package in (adamax, adamax_adapters)]
-ENVIRONMENT = {
-    **{name: value for name, value in os.environ.items() if not name.startswith("COV")},
-    "PYTHONPATH": os.pathsep.join(map(str, PACKAGES)),
-    "OPENBLAS_NUM_THREADS": "1",
-}
 
 
 def newest(folder: Path) -> int:
