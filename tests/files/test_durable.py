@@ -1,5 +1,6 @@
 """Files are written whole or not at all, whatever fails and whenever the machine stops."""
 
+import contextlib
 import errno
 import os
 import socket
@@ -10,18 +11,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
+from interrupts import interrupted_at_every_instruction
 from runs import new_run, same
 
 from adamax import load_checkpoint, save_checkpoint
-from adamax_adapters.files import durable
+from adamax_adapters.files import digests, durable
 from adamax_adapters.files.contents import read
+from adamax_adapters.files.digests import Digests
 from adamax_adapters.files.durable import (
     make_folder,
     open_regular,
     temporary_of,
     write_whole,
 )
+from adamax_adapters.files.tensorfile import tensor
 
 OLD, NEW = b"the old content", [b"the new ", b"content, ", b"in pieces"]
 
@@ -56,7 +61,8 @@ class System:
         if name not in self.OPERATIONS:
             return real
 
-        def operation(*arguments: Any) -> Any:
+        def operation(*arguments: Any, mode: int = 0) -> Any:
+            arguments += (mode,) if mode else ()
             self.log.append(Operation(name, arguments, None))
             act = real
             if len(self.log) - 1 == self.fails_at and self.failure is not None:
@@ -127,8 +133,8 @@ FAILURES = {
 
 # Both begin by opening the folder, and end with replace; fsync, close of the folder.
 WAYS = {
-    "in order": "open lseek write write write fsync close".split(),
-    "beginning last": "open lseek write write lseek write fsync close".split(),
+    "in order": "open lseek write write write fsync".split(),
+    "beginning last": "open lseek write write lseek write fsync".split(),
 }
 each_way = pytest.mark.parametrize("way", WAYS)
 
@@ -214,6 +220,38 @@ def test_an_interruption_leaves_no_temporary_file(
         write_whole(tmp_path / "file", pieces())
     assert os.listdir(tmp_path) == ["file"]
     assert (tmp_path / "file").read_bytes() == OLD
+
+
+def test_an_interrupt_at_any_instruction_leaves_the_old_file_or_the_new_one(
+    tmp_path: Path,
+) -> None:
+    """An exception of a signal handler may come anywhere: it leaves no temporary file."""
+    path = tmp_path / "file"
+    found = set()
+
+    def interrupted() -> None:
+        path.write_bytes(OLD)
+        try:
+            write(path, "beginning last")
+        finally:
+            assert os.listdir(tmp_path) == ["file"]
+            found.add(path.read_bytes())
+
+    assert interrupted_at_every_instruction(interrupted, durable, contextlib) > 100
+    assert found == {OLD, b"".join(NEW)}
+
+
+def test_hashing_can_be_interrupted_at_any_instruction() -> None:
+    """Nobody waits for ever for a thread or a lock, and the next sums are right."""
+    data = np.arange(3.0 * 2**14)
+    parts = {str(i): tensor(str(i), data[i::3], "float64") for i in range(3)}
+    right = {n: digests.sha256("F64[16384]", part.data()) for n, part in parts.items()}
+
+    def hashed() -> None:
+        with Digests(parts) as sums:
+            assert sums.result() == right
+
+    assert interrupted_at_every_instruction(hashed, digests) > 50
 
 
 def contents_after_a_crash(log: list[Operation], path: Path) -> set[bytes]:

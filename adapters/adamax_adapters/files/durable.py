@@ -8,12 +8,11 @@ import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 __all__ = ["make_folder", "open_regular", "temporary_of", "write_whole"]
-
-CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)  # the last: Windows
 
 TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{16}\.tmp")
 NAME_BYTES = 255 - len("..0123456789abcdef.tmp")  # of its file's name that a temporary one holds
@@ -60,11 +59,14 @@ def write_whole(
     folder, name = os.path.split(target)
     old = _status(target)
     temporary = os.path.join(folder, _temporary(name))
+
+    # Until it has the mode of the old file, nobody else can open it. Nothing here is written in
+    # Python, so that no exception from a signal handler comes between a descriptor and its file.
+    create = partial(os.open, mode=0o600 if old else 0o666)
     with _synced(folder):
         try:
-            # Until it has the mode of the old file, nobody else can open it.
-            descriptor = os.open(temporary, CREATE, 0o600 if old else 0o666)
-            try:
+            with open(temporary, "xb", buffering=0, opener=create) as file:
+                descriptor = file.fileno()
                 if old:
                     _liken(descriptor, old, target)
                 os.lseek(descriptor, length, os.SEEK_SET)
@@ -74,8 +76,6 @@ def write_whole(
                     os.lseek(descriptor, 0, os.SEEK_SET)
                     _write(descriptor, beginning())
                 os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
             os.replace(temporary, target)
         except BaseException:
             with suppress(OSError):  # what went wrong first is what is told
