@@ -21,6 +21,7 @@ __all__ = [
     "computes_in_itself",
     "device_of",
     "dtype_name",
+    "has_graph",
     "in_dtype",
     "indices_readable",
     "is_array",
@@ -134,6 +135,11 @@ def read_only(x: Array) -> Array:
     view = x.view()
     view.flags.writeable = False
     return view
+
+
+def has_graph(x: Any) -> bool:
+    """Return whether torch records what is computed with `x`."""
+    return compat.is_torch_array(x) and bool(x.requires_grad)
 
 
 def without_graph(x: Array) -> Array:

@@ -1,12 +1,9 @@
 """Variable: a named, assignable holder of one array."""
 
-import itertools
 import operator
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from adamax import validation
 from adamax._arrays import (
     Array,
     Namespace,
@@ -14,25 +11,21 @@ from adamax._arrays import (
     as_numpy,
     device_of,
     dtype_name,
+    has_graph,
     is_array,
     is_immutable,
     is_jax_array,
+    library_name,
     to_numpy,
     without_graph,
 )
 from adamax._public import public
+from adamax.assigning import fitting, result_on
+from adamax.naming import auto_name
 from adamax.operators import Operators
-from adamax.reading import current_reader
+from adamax.reading import current_loss, note_copied, note_read_elsewhere, running
 
-__all__ = ["Variable", "auto_name"]
-
-_counts: dict[str, "itertools.count[int]"] = defaultdict(itertools.count)
-
-
-def auto_name(base: str) -> str:
-    """Return `base`, then base_1, base_2, ...: a name not given out before in this process."""
-    number = next(_counts[base])
-    return f"{base}_{number}" if number else base
+__all__ = ["Variable"]
 
 
 def _unwrap(x: Any) -> Any:
@@ -42,6 +35,16 @@ def _unwrap(x: Any) -> Any:
     if type(x) is dict:
         return {name: _unwrap(part) for name, part in x.items()}
     return type(x)(map(_unwrap, x)) if type(x) in (list, tuple) else x
+
+
+def _constant(x: Array) -> Array:
+    """Return `x` cut off from the graph that torch records, which a loss must not lose."""
+    if current_loss() is not None and has_graph(x):
+        raise NotImplementedError(
+            "Expected a Variable of a constant inside a loss, received a tensor that requires a "
+            "gradient, which would be lost; compute with the tensor itself, or detach it"
+        )
+    return without_graph(x)
 
 
 @public
@@ -66,8 +69,9 @@ class Variable(Operators):
 
     Notes
     -----
-    The counterpart of `tf.Variable`. It computes like its value, compares element by element, and
-    is hashed by identity.
+    The counterpart of `tf.Variable`. It computes as its value does and has the methods and
+    attributes of its value, such as ``w.sum()``. It compares element by element and is hashed by
+    identity. ``w += 1`` and the other in-place operators assign to the variable.
 
     Examples
     --------
@@ -75,6 +79,9 @@ class Variable(Operators):
     >>> w = Variable(np.array([1.0, 2.0]), name="w")
     >>> 2 * w + 1
     array([3., 5.])
+    >>> w += 1
+    >>> w
+    Variable('w', shape=(2,), dtype=float64, value=[2. 3.])
     """
 
     def __init__(
@@ -91,7 +98,7 @@ class Variable(Operators):
                 "asarray of the library you compute with, such as numpy.asarray"
             )
         if not is_jax_array(value):  # which nobody can write to
-            value = array_namespace(value).asarray(without_graph(value), copy=True)
+            value = array_namespace(value).asarray(_constant(value), copy=True)
         self._hold(value, name or auto_name("variable"), trainable, constraint)
 
     def _hold(
@@ -110,14 +117,18 @@ class Variable(Operators):
     def of_array(cls, array: Array, name: str) -> "Variable":
         """Return a variable that shares the memory of `array` instead of copying it."""
         variable = cls.__new__(cls)
-        variable._hold(without_graph(array), name)
+        variable._hold(_constant(array), name)
         return variable
 
     @property
     def value(self) -> Array:
-        """The array itself, not a copy: where arrays can be written to, updates show in it."""
-        reader = current_reader()
-        return self._value if reader is None else reader(self, self._value)
+        """The array itself, not a copy. If its library has writable arrays, steps write to it."""
+        loss = current_loss()
+        if loss is not None:
+            return loss.read(self, self._value)
+        if running:
+            note_read_elsewhere(self)
+        return self._value
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -140,11 +151,6 @@ class Variable(Operators):
         return device_of(self._value)
 
     @property
-    def T(self) -> Array:
-        """The value with its axes reversed."""
-        return self.value.T
-
-    @property
     def mT(self) -> Array:
         """The value with its last two axes exchanged."""
         value = self.value
@@ -156,38 +162,79 @@ class Variable(Operators):
         Raises
         ------
         TypeError
-            If `value` is of another library, or no array and no numbers.
+            If `value` is an array of another library, or is neither an array nor numbers.
         ValueError
             If it has another shape or is on another device.
         RuntimeError
             Inside a loss that is being differentiated, whose variables must not change.
         """
         self.refuse_in_loss()
+        value = fitting(_unwrap(value), self._value, self.name)
         xp = array_namespace(self._value)
-        what = f"the value of {self.name}"
-        value = without_graph(validation.like(_unwrap(value), self._value, what, self.dtype))
-        if tuple(value.shape) != self.shape:
-            raise ValueError(f"{what} must have the shape {self.shape}, got {tuple(value.shape)}")
         if is_immutable(self._value):
             self._value = xp.astype(value, self.dtype)
         else:
             self._value[...] = xp.astype(value, self.dtype, copy=False)
         return self
 
+    def assign_add(self, delta: Any) -> "Variable":
+        """Add `delta` to the value; raises as `assign` does."""
+        return self._operate_in_place("add", operator.add, delta)
+
+    def assign_sub(self, delta: Any) -> "Variable":
+        """Subtract `delta` from the value; raises as `assign` does."""
+        return self._operate_in_place("subtract", operator.sub, delta)
+
+    def _operate_in_place(self, name: str, compute: Callable[..., Any], other: Any) -> "Variable":
+        """Assign the result: ``w += 1`` changes the variable, and `w` is still the variable."""
+        self.refuse_in_loss()
+        return self.assign(result_on(self._value, compute, _unwrap(other), self.name))
+
     def refuse_in_loss(self) -> None:
         """Raise RuntimeError inside a loss that is being differentiated."""
-        if current_reader() is not None:
-            raise RuntimeError(f"{self.name} cannot be assigned to inside a loss")
+        if current_loss() is not None:
+            raise RuntimeError(
+                f"Expected no assignment to a variable inside a loss, received one, for "
+                f"{self.name}: if h is a variable, h += x assigns to it; write h = h + x"
+            )
 
     def numpy(self) -> Any:
-        """Return a NumPy copy of the value, from whichever library and device it is on."""
+        """Return a NumPy copy of the value, from whichever library and device it is on.
+
+        Inside a loss the copy is not traced: a loss that calls it on a variable that it is
+        differentiated with respect to is refused. Other threads can call it at any time.
+        """
+        note_copied(self)
         return to_numpy(self._value)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what copy and pickle copy."""
+        note_copied(self)
+        return self.__dict__
+
     def __repr__(self) -> str:
+        value = str(self._value)
+        value = f"\n{value}" if "\n" in value else value
         return (
             f"Variable({self.name!r}, shape={self.shape}, "
-            f"dtype={dtype_name(self.dtype)}, value={self._value})"
+            f"dtype={dtype_name(self.dtype)}, value={value})"
         )
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what only the value has, such as its method `sum`; inside a loss it is traced."""
+        if name.startswith("_"):  # which Python itself asks for, of a half-made copy too
+            raise AttributeError(f"'Variable' object has no attribute {name!r}")
+        if hasattr(type(self._value), name):
+            return getattr(self.value, name)
+        raise AttributeError(
+            f"Expected an attribute of a Variable, received {name!r}, for {self.name}: neither "
+            f"Variable nor its value, a {library_name(self._value)} array, has it",
+            name=name,
+            obj=self,
+        )
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *(name for name in dir(self._value) if name[0] != "_")]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         """Convert as the value itself would, which CuPy and other devices refuse."""
@@ -210,6 +257,9 @@ class Variable(Operators):
         """Return the namespace of the value."""
         return array_namespace(self.value)
 
+    def __format__(self, spec: str) -> str:
+        return format(self.value, spec) if spec else str(self)
+
     def __getitem__(self, key: Any) -> Array:
         return self.value[key]
 
@@ -223,6 +273,7 @@ class Variable(Operators):
         return bool(self.value)
 
     def __float__(self) -> float:
+        note_copied(self)
         return float(self.value)
 
     def __int__(self) -> int:

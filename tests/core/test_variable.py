@@ -1,10 +1,12 @@
 """`Variable`: a named, assignable holder of one array that computes as the array does."""
 
 import copy
+import math
 import operator
 import pickle
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
 from typing import Any
 
 import array_api_compat
@@ -14,8 +16,8 @@ import pytest
 from libraries import Backend, Library
 
 from adamax import Variable
-from adamax.reading import read_by
-from adamax.variable import auto_name
+from adamax.naming import auto_name
+from adamax.reading import read_by, running
 
 Array = Any
 
@@ -155,9 +157,9 @@ def test_assigned_arrays_stay_the_callers(library: Library) -> None:
         (None, TypeError, "the value of w must be an array or a number, got NoneType"),
         ([None, 1.0], TypeError, r"the value of w\[0\] must be an array or a number, got NoneType"),
         ("12", TypeError, "the value of w must be an array or a number, got str"),
-        ([1.0, 2.0, 3.0], ValueError, r"the value of w must have the shape \(2,\), got \(3,\)"),
-        (1.0, ValueError, r"the value of w must have the shape \(2,\), got \(\)"),
-        (np.ones((2, 1)), ValueError, r"the value of w must have the shape \(2,\), got \(2, 1\)"),
+        ([1.0, 2.0, 3.0], ValueError, r"a value of shape \(2,\), received \(3,\), for w"),
+        (1.0, ValueError, r"a value of shape \(2,\), received \(\), for w"),
+        (np.ones((2, 1)), ValueError, r"a value of shape \(2,\), received \(2, 1\), for w"),
         ([[1.0], 2.0], ValueError, "the value of w cannot be made an array"),
     ],
 )
@@ -250,13 +252,80 @@ def test_operator_with_a_list() -> None:
     np.testing.assert_array_equal([1, 2] * v, [1, 4])
 
 
-def test_adding_to_a_variable_makes_an_array() -> None:
-    """`v += 1` binds the name to an array; the variable is as it was."""
-    v: Any = Variable(np.ones(2))
-    w = v
+IN_PLACE = [
+    operator.iadd,
+    operator.isub,
+    operator.imul,
+    operator.itruediv,
+    operator.ifloordiv,
+    operator.imod,
+    operator.ipow,
+]
+
+
+@pytest.mark.parametrize("compute", IN_PLACE)
+def test_in_place_operators_assign(library: Library, compute: Callable[[Any, Any], Any]) -> None:
+    """`v += x` changes the variable, the name is still bound to it, and its dtype is kept."""
+    a, b = library.asarray([3, 5]), library.asarray([2, 1])
+    for other, operand in ((b, b), (Variable(b), b), ([2.0, 1.0], b), (2.0, 2.0)):
+        v = Variable(a)
+        w = compute(v, other)
+        assert w is v
+        assert w.dtype == a.dtype
+        expected = compute(library.xp.asarray(a, copy=True), operand)
+        np.testing.assert_array_equal(library.read(v.value), library.read(expected))
+
+
+def test_in_place_operators_write_where_the_array_is() -> None:
+    """Whoever holds the array of a variable sees `v += 1` and `v @= x`."""
+    v = Variable(np.ones((2, 2)))
+    value = v.value
     v += 1
-    assert type(v) is np.ndarray
-    np.testing.assert_array_equal(w.value, [1, 1])
+    v @= np.eye(2)
+    assert v.value is value
+    np.testing.assert_array_equal(value, np.full((2, 2), 2.0))
+
+
+def test_adding_and_subtracting_as_in_tensorflow() -> None:
+    """`assign_add` and `assign_sub` change the variable and return it, so that calls chain."""
+    v, counter = Variable(np.array([1.0, 2.0])), Variable(np.array(0))
+    assert v.assign_add(1.0).assign_sub([0.5, 1.0]) is v
+    np.testing.assert_array_equal(v.value, [1.5, 2.0])
+    assert counter.assign_add(1).value == 1
+
+
+def test_results_that_do_not_fit_are_refused() -> None:
+    """A result of another shape, or with fractions for whole numbers, leaves the variable alone."""
+    v, counter = Variable(np.ones(2), name="w"), Variable(np.array(3), name="count")
+    with pytest.raises(ValueError, match=r"shape \(2,\), received \(3, 2\), for w"):
+        v += np.ones((3, 2))
+    with pytest.raises(TypeError, match="int64, received one of dtype float64, for count"):
+        counter /= 2
+    np.testing.assert_array_equal(v.value, [1, 1])
+    assert counter.value == 3
+
+
+def test_attributes_of_the_value(library: Library) -> None:
+    """Public methods and attributes of the value, and no others, are those of the variable."""
+    value = library.asarray([[1, 2], [3, 4]])
+    v = Variable(value, name="w")
+    np.testing.assert_array_equal(library.read(v.T), library.read(value.T))
+    assert set(dir(value)) - {name for name in dir(value) if name[0] == "_"} <= set(dir(v))
+    for name in ("no_such_name", "_private", "__array_interface__"):
+        with pytest.raises(AttributeError, match=f"Variable.*{name}"):
+            getattr(v, name)
+    with pytest.raises(AttributeError, match=r"received 'summ', for w: .* its value, a "):
+        _ = v.summ
+
+
+def test_methods_of_numpy() -> None:
+    """`W.sum()` is the sum of the value, and a method that writes writes to the variable."""
+    v = Variable(np.array([[1.0, 2.0], [3.0, 4.0]]))
+    assert v.sum() == 10.0
+    np.testing.assert_array_equal(v.mean(axis=0), [2.0, 3.0])
+    assert (v.size, v.reshape(-1).shape, v[0, 0].item()) == (4, (4,), 1.0)
+    v.fill(1.0)
+    np.testing.assert_array_equal(v.value, np.ones((2, 2)))
 
 
 def test_numpy_functions_see_the_value() -> None:
@@ -301,7 +370,7 @@ def test_indexing_and_iterating() -> None:
     np.testing.assert_array_equal([first, second], v.value)
     assert len(v) == 2
     with pytest.raises(TypeError, match="item assignment"):
-        v[0] = 1  # type: ignore[index]
+        v[0] = 1
 
 
 def test_loops_end(library: Library) -> None:
@@ -332,6 +401,8 @@ def test_repr() -> None:
     """The text of a variable shows name, shape, dtype and value."""
     v = Variable(np.array([1.5, 2.0], np.float32), name="w")
     assert repr(v) == "Variable('w', shape=(2,), dtype=float32, value=[1.5 2. ])"
+    assert repr(Variable(np.eye(2), name="w")).endswith("value=\n[[1. 0.]\n [0. 1.]])")
+    assert f"{Variable(np.array(0.25)):.1%} {v}" == f"25.0% {v!r}"
 
 
 @pytest.mark.parametrize(
@@ -370,7 +441,7 @@ def test_reading_decides_what_is_seen() -> None:
         np.testing.assert_array_equal(v.numpy(), [1, 1])
         return "returned"
 
-    assert read_by(reader, loss) == "returned"
+    assert read_by(reader, loss, list) == "returned"
     np.testing.assert_array_equal(v.value, [1, 1])
     assert seen == [v, v, w, v, v]
 
@@ -380,32 +451,77 @@ def test_losses_do_not_assign_and_do_not_nest() -> None:
     v = Variable(np.ones(2), name="w")
 
     def loss() -> None:
-        with pytest.raises(RuntimeError, match="w cannot be assigned to inside a loss"):
-            v.assign([2, 2])
+        for assign in (v.assign, v.assign_add, v.__iadd__):
+            with pytest.raises(RuntimeError, match=r"no assignment .* inside a loss, .* for w:"):
+                assign([2, 2])
         with pytest.raises(RuntimeError, match="inside a loss that is being differentiated"):
-            read_by(lambda variable, value: 0, lambda: None)
+            read_by(lambda variable, value: 0, lambda: None, list)
         np.testing.assert_array_equal(v.value, [1, 1])
         raise KeyError
 
     with pytest.raises(KeyError):
-        read_by(lambda variable, value: value, loss)
+        read_by(lambda variable, value: value, loss, list)
     v.assign([3, 3])
     np.testing.assert_array_equal(v.value, [3, 3])
 
 
+def in_a_thread(function: Callable[[], Any]) -> Any:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()
+
+
+UNTRACED: dict[str, tuple[Callable[[Variable], Any], str]] = {
+    "value in a thread": (lambda v: in_a_thread(lambda: v.value), "another thread"),
+    "expression in a thread": (lambda v: in_a_thread(lambda: v * 2), "another thread"),
+    "other context": (lambda v: Context().run(lambda: v.value), "another thread"),
+    "numpy": (lambda v: v.numpy(), "numpy"),
+    "float": (lambda v: math.exp(v), "float"),
+    "copy": (copy.copy, "copy"),
+    "deepcopy": (copy.deepcopy, "copy"),
+    "pickle": (pickle.dumps, "pickle"),
+}
+
+
+@pytest.mark.parametrize("kind", UNTRACED)
+def test_reading_without_the_reader_is_noticed(kind: str) -> None:
+    """What a loss reads past the reader is an error, of the variables of this loss alone."""
+    read, message = UNTRACED[kind]
+    v, other = Variable(np.array(1.0), name="w"), Variable(np.array(1.0))
+    with pytest.raises(NotImplementedError, match=f"compute with w itself, .*{message}"):
+        read_by(lambda variable, value: value, lambda: read(v), lambda: [np.ones(2), other, v])
+    read_by(lambda variable, value: value, lambda: read(v), lambda: [other])
+    # A loss with gradients of its own may read as it likes.
+    read_by(lambda variable, value: value, lambda: (read(v), []), lambda: [v])
+    read(v)
+    assert not running
+
+
 def test_other_threads_read_as_ever() -> None:
-    """What one thread reads is nothing to another."""
+    """What one thread reads is nothing to another, and numpy() is for all of them."""
     v = Variable(np.ones(1))
-    values = []
 
-    def loss() -> None:
-        thread = threading.Thread(target=lambda: values.append(v.value[0]))
-        thread.start()
-        thread.join()
-        values.append(v.value[0])
+    def loss() -> list[float]:
+        assert in_a_thread(lambda: v.numpy()) == [1]
+        return [in_a_thread(lambda: v.value[0]), v.value[0]]
 
-    read_by(lambda variable, value: value + 1, loss)
-    assert values == [1, 2]
+    assert read_by(lambda variable, value: value + 1, loss, list) == [1, 2]
+    read_by(lambda variable, value: value, lambda: in_a_thread(v.numpy), lambda: [v])
+
+
+def test_a_loss_that_is_gone_is_not_running() -> None:
+    """A loss leaves the list of those that run even if no code takes it off, after a Ctrl-C."""
+    v = Variable(np.ones(1))
+
+    def loss() -> Any:
+        (entry,) = running
+        return entry
+
+    entry = read_by(lambda variable, value: value, loss, list)
+    assert entry() is None
+    assert not running
+    running.add(entry)  # as if the loss had not been taken off
+    assert v.value is v.value
+    running.clear()
 
 
 def test_graph_of_torch_is_left_behind() -> None:

@@ -50,7 +50,9 @@ def test_check_needs_the_standard_only(standard_only: None) -> None:
 
     check_gradients(loss, {"a": [w], "b": scale})
     given = {"a": [2.0 * w], "b": xp.asarray(4.0)}
-    with pytest.raises(AssertionError, match=r"of w at \(0, 0\) is 2, but .* give 6 \(4 of 4"):
+    with pytest.raises(
+        AssertionError, match=r"Expected 6 .* gradient 2, for .*w.* at \(0, 0\) \(4 of 4"
+    ):
         check_gradients(lambda: (loss(), given), {"a": [w], "b": scale})
 
 
@@ -63,9 +65,9 @@ def test_first_wrong_element_is_named() -> None:
     with pytest.raises(AssertionError) as info:
         check_gradients(lambda: (np.sum(a**2) + np.sum(b**2), [2 * a, wrong]), [a, b])
     assert str(info.value) == (
-        "the gradient of table at (1, 1) is 7, but central differences give 4 "
-        "(2 of 6 elements differ): does the loss take a number out by float() or item(), "
-        "or is there a kink?"
+        "Expected 4 from central differences, received gradient 7, for table at (1, 1) "
+        "(2 of 6 elements differ): does the loss use item(), or is it not differentiable at "
+        "this point?"
     )
 
 
@@ -74,7 +76,7 @@ WRONG: dict[str, Callable[[Variable], Any]] = {
     "one row of two": lambda w: (np.sum(w**2), [IndexedSlices(2 * w[:1], np.array([0]))]),
     "row twice": lambda w: (np.sum(w**2), [IndexedSlices(2 * w[[0, 1, 1]], np.array([0, 1, 1]))]),
     "nan": lambda w: (np.sum(w**2), [np.full(2, np.nan)]),
-    "number taken out": lambda w: np.sum(w**2) * float(np.sum(w)),
+    "number taken out": lambda w: np.sum(w**2) * np.sum(w).item(),
     "slightly": lambda w: (np.sum(w**2), [2.00001 * w]),
 }
 
@@ -83,7 +85,7 @@ WRONG: dict[str, Callable[[Variable], Any]] = {
 def test_wrong_gradients_are_found(kind: str) -> None:
     """What is missing, doubled, NaN or a little off is an error."""
     w = Variable(np.array([1.0, 2.0]), name="w")
-    with pytest.raises(AssertionError, match="the gradient of w at"):
+    with pytest.raises(AssertionError, match="for w at"):
         check_gradients(lambda: WRONG[kind](w), [w])
 
 
@@ -133,20 +135,20 @@ def test_variables_come_back_whatever_the_loss_raises() -> None:
 def test_random_losses_are_told() -> None:
     """A loss that draws random numbers has no differences; the error asks for that."""
     w, rng = Variable(np.ones(2)), np.random.default_rng(0)
-    with pytest.raises(ValueError, match="when called again: does it draw random numbers"):
+    with pytest.raises(ValueError, match=r"the same loss on every call, .* does it draw"):
         check_gradients(lambda: np.sum(w.value * rng.normal(size=2)), [w])
 
 
 def test_losses_that_are_not_finite_are_told() -> None:
     """There is nothing to compare with where the loss is NaN."""
     w = Variable(np.array([np.nan]))
-    with pytest.raises(ValueError, match="the loss is nan"):
+    with pytest.raises(ValueError, match="Expected a finite loss, received nan"):
         check_gradients(lambda: np.sum(w.value), [w])
 
 
 def test_variables_must_be_variables() -> None:
     """Arrays and whole numbers are refused before the loss is called."""
-    with pytest.raises(TypeError, match="checked of Variables, got ndarray; wrap it"):
+    with pytest.raises(TypeError, match=r"Expected Variables, received ndarray, .* wrap it"):
         check_gradients(lambda: 0.0, [np.ones(2)])
     n = Variable(np.array([1, 2]), name="n")
     with pytest.raises(ValueError, match="Invalid type int64 for n"):

@@ -257,7 +257,7 @@ def test_engine_may_be_a_callable() -> None:
 def test_unknown_engine_is_told() -> None:
     """The error lists the engines that there are."""
     w = Variable(np.ones(2))
-    with pytest.raises(ValueError, match="Unknown engine 'magic': expected one of autograd, jax"):
+    with pytest.raises(ValueError, match=r"Expected one of autograd, jax, .* received 'magic'"):
         value_and_gradients(lambda: np.sum(w * w), [w], engine="magic")
 
 
@@ -267,7 +267,7 @@ def test_missing_library_of_an_engine_is_told(engine: str, monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, engine, None)
     monkeypatch.delitem(sys.modules, f"adamax_adapters.gradients.{engine}", raising=False)
     w = Variable(np.ones(2))
-    with pytest.raises(ModuleNotFoundError, match=rf"adamax\[{engine}\]"):
+    with pytest.raises(ModuleNotFoundError, match=rf"'\.\[{engine}\]'"):
         value_and_gradients(lambda: np.sum(w * w), [w], engine=engine)
 
 
@@ -352,7 +352,7 @@ def test_gradients_are_checked_with_jax(jax: Any) -> None:
     """check_gradients asks JAX's engine of JAX's variables, and needs its float64."""
     w = Variable(in_jax(np.array([1.0, 2.0], np.float32)), name="w")
     check_gradients(lambda: (w.value**3).sum(), [w])
-    with pytest.raises(AssertionError, match=r"w at \(0,\) is 0, but central differences give 3"):
+    with pytest.raises(AssertionError, match=r"Expected 3 .* received gradient 0, for w at \(0,\)"):
         check_gradients(lambda: (jax.lax.stop_gradient(w.value) ** 3).sum(), [w])
     with jax.enable_x64(False), pytest.raises(ValueError, match="jax_enable_x64"):
         check_gradients(lambda: (w.value**3).sum(), [w])
@@ -364,5 +364,5 @@ def test_gradients_are_checked_with_torch() -> None:
     """check_gradients asks torch's engine of torch's variables."""
     w = Variable(in_torch(np.array([1.0, 2.0], np.float32)), name="w")
     check_gradients(lambda: (w.value**3).sum(), [w])
-    with pytest.raises(AssertionError, match=r"w at \(0,\) is 0, but central differences give 3"):
+    with pytest.raises(AssertionError, match=r"Expected 3 .* received gradient 0, for w at \(0,\)"):
         check_gradients(lambda: (w.value.detach() ** 3).sum(), [w])

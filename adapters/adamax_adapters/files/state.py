@@ -43,7 +43,7 @@ def snapshot(optimizer: Adamax, variables: Any = None) -> Contents:
             ],
             [weight.name for weight in optimizer._added],
             {
-                name: tensor(name, to_numpy(place.value), dtype_name(place.dtype))
+                name: tensor(name, to_numpy(place._value), dtype_name(place.dtype))
                 for name, place in _places(optimizer, valued).items()
             },
         )
@@ -146,7 +146,7 @@ def _misfits(
         if (got.shape, got.dtype) != (place.shape, dtype_name(place.dtype)):
             expected = f"{dtype_name(place.dtype)} of shape {place.shape}"
             yield name, f"must be {expected}, is {got.dtype} of shape {got.shape}"
-        elif not is_immutable(place.value) and not is_writeable(place.value):
+        elif not is_immutable(place._value) and not is_writeable(place._value):
             yield name, "cannot be assigned to: its array is read-only"
         elif id(place) in norms and np.any(got.array() < 0):
             yield name, "is negative somewhere, which an infinity norm cannot be"
@@ -165,5 +165,5 @@ def _told(report: LoadReport) -> str:
 def _array_like(place: Variable, part: Tensor) -> Any:
     """Return a tensor of the file as an array of the library and on the device of `place`."""
     array = part.array()
-    xp = array_namespace(place.value)
-    return xp.asarray(array.astype(array.dtype.newbyteorder("=")), device=home_of(place.value))
+    xp = array_namespace(place._value)
+    return xp.asarray(array.astype(array.dtype.newbyteorder("=")), device=home_of(place._value))

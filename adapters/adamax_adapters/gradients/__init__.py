@@ -1,4 +1,4 @@
-"""How a loss gives its value and gradients: it returns both, or an engine differentiates it."""
+"""The value and gradients of a loss: it returns both, or an engine differentiates it."""
 
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -55,9 +55,10 @@ def value_and_gradients(
     ValueError
         If `variables` is None, or gradients are not nested as the variables are.
     NotImplementedError
-        If the loss uses a function that the tape has no derivative rule for.
+        If the loss cannot be differentiated: it uses a function without a derivative rule, takes
+        numbers out of a variable, or reads a variable in another thread.
     RuntimeError
-        If it is called inside a loss.
+        If it is called inside a loss, or the loss assigns to a variable.
 
     Examples
     --------
@@ -80,11 +81,14 @@ def gradient_pairs(
         losses, loss = loss, lambda: sum(one() for one in losses)
     if not callable(loss):
         raise TypeError(
-            f"loss must be a callable without arguments, got {type(loss).__name__}; "
-            "did you mean to pass a function, such as lambda: loss?"
+            f"Expected a function without arguments, received {type(loss).__name__}, for loss: a "
+            "value has no derivative; pass the function that computes it, such as lambda: loss"
         )
     if variables is None:
-        raise ValueError("var_list must be variables, or a callable that returns them; got None")
+        raise ValueError(
+            "Expected variables, or a callable that returns them, received None, for var_list; "
+            "pass the variables to differentiate with respect to"
+        )
 
     @cache
     def tree() -> Any:
@@ -102,8 +106,8 @@ def gradient_pairs(
         value, *gradients = (_scaled(x, grad_loss) for x in (value, *found))
     elif not (callable(engine) or all(_leaves_a_trace(x, engine) for x in flat())):
         raise TypeError(
-            "a loss can only be differentiated with respect to Variables, as the use of an array "
-            "leaves no trace: wrap the arrays in Variable, or return (value, gradients)"
+            "Expected Variables, received plain arrays, for var_list: the engine cannot trace "
+            "plain arrays; wrap them in Variable, or return (value, gradients) from the loss"
         )
     return value, list(zip(gradients, flat(), strict=True))
 
@@ -118,7 +122,7 @@ def _own_engine(variables: list[Any]) -> str:
 
 
 def _leaves_a_trace(x: Any, engine: str) -> bool:
-    """Say whether an engine sees where a loss uses `x`."""
+    """Return whether an engine sees where a loss uses `x`."""
     return isinstance(x, Variable) or (engine == "torch" and is_torch_array(x))
 
 
@@ -129,14 +133,14 @@ def _runner(engine: Engine) -> Callable[..., tuple[Any, Any]]:
         return lambda loss, flat: named(loss, flat())
     if engine not in ENGINES:
         raise ValueError(
-            f"Unknown engine {engine!r}: expected one of {', '.join(ENGINES)}, or a callable "
-            "(loss, variables) -> (value, gradients)"
+            f"Expected one of {', '.join(ENGINES)}, or a callable (loss, variables) -> (value, "
+            f"gradients), received {engine!r}, for engine"
         )
     try:
         module = import_module(f"adamax_adapters.gradients.{engine}")
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"the engine {engine!r} needs {error.name}: {install(engine)}"
+            f"Expected {error.name} to be installed, for engine={engine!r}; {install(engine)}"
         ) from error
     run: Callable[..., tuple[Any, Any]] = module.value_and_gradients
     return run
@@ -146,19 +150,25 @@ def _weighted(returned: Any, grad_loss: Any) -> Any:
     """Return what a loss returned, if it is a loss or a pair, times the weight of the loss."""
     if isinstance(returned, tuple):
         if len(returned) != 2 or isinstance(returned, IndexedSlices):
-            raise TypeError(f"loss must return (value, gradients), got {len(returned)} items")
+            raise TypeError(
+                f"Expected a scalar or (value, gradients), received a tuple of {len(returned)}, "
+                "for the return value of loss"
+            )
         return returned
     if not (hasattr(returned, "shape") or isinstance(returned, (int, float))):
         raise TypeError(
-            "loss must return a scalar, or (value, gradients), "
-            f"got {type(returned).__name__}; does it lack a return?"
+            f"Expected a scalar or (value, gradients), received {type(returned).__name__}, for the "
+            "return value of loss; does it lack a return?"
         )
     returned = returned.value if isinstance(returned, Variable) else returned
     if grad_loss is None:
         return returned
     shapes = [tuple(getattr(x, "shape", ())) for x in (returned, grad_loss)]
     if shapes[0] != shapes[1]:
-        raise ValueError(f"grad_loss must have the shape of the loss, {shapes[0]}, got {shapes[1]}")
+        raise ValueError(
+            f"Expected an array of the shape of the loss, {shapes[0]}, received {shapes[1]}, for "
+            "grad_loss"
+        )
     return returned * grad_loss
 
 
@@ -171,5 +181,7 @@ def _scaled(grad: Any, grad_loss: Any) -> Any:
     if isinstance(grad, list):
         return [_scaled(part, grad_loss) for part in grad]
     if getattr(grad_loss, "ndim", 0) or not hasattr(grad_loss, "__float__"):
-        raise ValueError(f"grad_loss must be a number, as the loss is; got {grad_loss!r:.50}")
+        raise ValueError(
+            f"Expected a number, as the loss is one, received {grad_loss!r:.50}, for grad_loss"
+        )
     return grad * float(grad_loss)

@@ -28,7 +28,7 @@ def value_and_gradients(
             seen.add(id(variable))
             return boxes[id(variable)] if id(variable) in values else array
 
-        result = read_by(read, loss)
+        result = read_by(read, loss, variables)
         if isinstance(result, tuple):
             given.append(result)
             return 0.0
@@ -37,7 +37,7 @@ def value_and_gradients(
     arrays = {id(x): x.value for x in variables() if isinstance(x, Variable)}
     values = {key: x for key, x in arrays.items() if x.dtype.kind == "f"}
     with warnings.catch_warnings():
-        # That there are no gradients is for the caller to say, who knows the variables' names.
+        # The caller reports missing gradients, with the names of the variables.
         warnings.filterwarnings("ignore", "Output seems independent of input", UserWarning)
         back, value = make_vjp(traced)(values)
     if given:
@@ -46,7 +46,10 @@ def value_and_gradients(
         return tree.unflatten(_unboxed(x) for _, x in tree.flatten(result, "loss")), []
     if isbox(value):
         # autograd takes a Variable on the right of its boxes for a constant and boxes the result.
-        raise TypeError("autograd does not see a Variable in an expression: write v.value for v")
+        raise TypeError(
+            "Expected v.value in expressions, received a Variable v: the engine autograd takes it "
+            "for a constant; write v.value for v"
+        )
     gradients = back(vspace(value).ones())
     keys = [id(variable) for variable in variables()]
     return value, [gradients.get(key) if key in seen else None for key in keys]

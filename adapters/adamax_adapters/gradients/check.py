@@ -1,4 +1,4 @@
-"""Gradients compared with central differences: a test of a loss, and of what differentiates it."""
+"""Gradients compared with central differences: a test of a loss, and of its gradient engine."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -39,23 +39,22 @@ def check_gradients(
     Parameters
     ----------
     loss : callable () -> scalar, or () -> (value, gradients)
-        As `minimize` takes it. It is called twice for every element: check a small model.
+        The loss of `minimize`. It is called twice for every element: check a small model.
     variables : Variable, nested sequences and mappings of them, or a callable that returns such
-        In the loss they hold float64, whatever their dtype; afterwards what they held before,
-        also if the loss raises.
+        Converted to float64 while the loss runs, and restored afterwards, even if the loss raises.
     engine : 'tape', 'jax', 'torch', 'autograd' or callable, optional
-        What differentiates the loss; default as in `minimize`.
+        Differentiates the loss; default as in `minimize`.
     tolerance : float
         Rounding alone makes differences of about 2e-10 times the loss.
 
     Raises
     ------
     AssertionError
-        If a gradient is not what the differences say. The message names the variable and the
-        first such element, and holds both numbers.
+        If a gradient differs from the differences. The message names the variable and the first
+        such element, and contains both numbers.
     ValueError
         If the loss is not finite, or not the same when called again; or if the library of a
-        variable has no float64, which JAX has to be told to have.
+        variable has no float64, which JAX has only after `jax_enable_x64`.
     TypeError
         If a variable is not a `Variable`.
 
@@ -68,25 +67,25 @@ def check_gradients(
     >>> check_gradients(lambda: (np.sum(w**2), [3.0 * w]), [w])  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    AssertionError: the gradient of w at (0,) is 3, but central differences give 2 (2 of 2 ...
+    AssertionError: Expected 2 from central differences, received gradient 3, for w at (0,) ...
     """
     tree = listed(variables() if callable(variables) else variables)
     given = [variable for _, variable in nesting.flatten(tree, "variables")]
     for variable in given:
         if not isinstance(variable, Variable):
             raise TypeError(
-                f"gradients are checked of Variables, got {type(variable).__name__}; wrap it in "
-                "Variable"
+                f"Expected Variables, received {type(variable).__name__}, for variables; wrap it "
+                "in Variable"
             )
     with _in_float64(given):
         value, pairs = gradient_pairs(loss, tree, engine=engine)
         start, again = _total(value), _total(loss())
         if not math.isfinite(start):
-            raise ValueError(f"the loss is {start}: there are no differences to compare with")
+            raise ValueError(f"Expected a finite loss, received {start}")
         if not abs(start - again) <= tolerance * max(1.0, abs(start)):
             raise ValueError(
-                f"the loss is {start!r}, and {again!r} when called again: does it draw random "
-                "numbers, or count its calls?"
+                f"Expected the same loss on every call, received {start!r}, then {again!r}: does "
+                "it draw random numbers, or keep state between calls?"
             )
         for gradient, variable in pairs:
             _compare(
@@ -97,12 +96,12 @@ def check_gradients(
 def _compare(name: str, gradient: Any, differences: Any, tolerance: float) -> None:
     close = np.abs(gradient - differences) <= tolerance * np.maximum(1.0, np.abs(differences))
     if not close.all():
-        place = tuple(int(i) for i in np.argwhere(~close)[0])
+        index = tuple(int(i) for i in np.argwhere(~close)[0])
         wrong = f"{np.count_nonzero(~close)} of {close.size} elements differ"
         raise AssertionError(
-            f"the gradient of {name} at {place} is {gradient[place]:.9g}, but central differences "
-            f"give {differences[place]:.9g} ({wrong}): does the loss take a number out by float() "
-            "or item(), or is there a kink?"
+            f"Expected {differences[index]:.9g} from central differences, received gradient "
+            f"{gradient[index]:.9g}, for {name} at {index} ({wrong}): does the loss use item(), or "
+            "is it not differentiable at this point?"
         )
 
 
@@ -149,7 +148,7 @@ def _whole(gradient: Any, variable: Variable) -> Any:
 
 @contextmanager
 def _in_float64(variables: list[Variable]) -> Iterator[None]:
-    """Let variables hold float64 in the block; what they held before comes back."""
+    """Convert variables to float64 in the block, and restore their values after it."""
     before = [variable._value for variable in variables]
     try:
         for variable in variables:
@@ -166,7 +165,7 @@ def _as_float64(variable: Variable) -> Any:
     known = xp.__array_namespace_info__().dtypes(device=device_of(value), kind="real floating")
     if "float64" not in known:
         raise ValueError(
-            f"gradients are checked in float64, which {library_name(value)} does not have here; "
-            "JAX has it after jax.config.update('jax_enable_x64', True)"
+            f"Expected a library with float64, received {library_name(value)} without it, for "
+            f"{variable.name}; enable it in JAX with jax.config.update('jax_enable_x64', True)"
         )
     return in_dtype(value, xp.float64, xp)

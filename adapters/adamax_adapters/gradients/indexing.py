@@ -31,7 +31,9 @@ def of_item(xp: Any, g: Any, y: Any, x: Any, key: Any) -> Any:
     arrays = [i for i, k in enumerate(keys) if _is_integers(k)]
     if not arrays:
         whole = xp.zeros(x.shape, dtype=x.dtype, device=home_of(x))
-        bare = tuple(k for k in keys if k is not None)
+        # None and ... between masks move axes of the result; other keys are assigned without None,
+        # as not every library can assign to it.
+        bare = key if any(map(_is_mask, keys)) else tuple(k for k in keys if k is not None)
         g = xp.reshape(g, whole[bare].shape)
         if is_jax_array(whole):
             return whole.at[bare].set(g)
@@ -41,11 +43,11 @@ def of_item(xp: Any, g: Any, y: Any, x: Any, key: Any) -> Any:
     full = [i for i, k in enumerate(keys) if isinstance(k, slice) and k == slice(None)]
     if len(arrays) == 1 and len(full) == len(keys) - 1:
         return _of_rows(xp, g, x, keys[arrays[0]], arrays[0])
-    if all(_is_integers(k) or isinstance(k, int) for k in keys):
+    if all(_is_integers(k) or (isinstance(k, int) and not _is_mask(k)) for k in keys):
         return _of_elements(xp, g, x, keys)
     raise NotImplementedError(
-        "there is no derivative of an index that mixes arrays with None or parts of axes: "
-        "index twice, first with one and then with the other, or use take"
+        "Expected an index of integer arrays and whole axes, received one that mixes integer "
+        "arrays with masks, None or parts of axes; index twice, or use take"
     )
 
 
@@ -112,11 +114,13 @@ def _along(xp: Any, n: int, axis: int, x: Any) -> Any:
 
 
 def _in_full(keys: tuple[Any, ...], ndim: int) -> tuple[Any, ...]:
-    """Return the parts of an index, the slices that ... stands for written out."""
-    for i, key in enumerate(keys):
-        if key is Ellipsis:
-            given = sum(key.ndim if _is_mask(key) else key is not None for key in keys) - 1
-            return (*keys[:i], *(slice(None),) * (ndim - given), *keys[i + 1 :])
+    """Return the parts of an index, the slices that ... represents written out."""
+    dots = [i for i, key in enumerate(keys) if key is Ellipsis]
+    if len(dots) > 1:  # which torch takes
+        raise NotImplementedError("Expected an index with at most one ..., received several")
+    for i in dots:
+        given = sum(_axes_taken(key) for key in keys) - 1
+        return (*keys[:i], *(slice(None),) * (ndim - given), *keys[i + 1 :])
     return keys
 
 
@@ -125,4 +129,9 @@ def _is_integers(key: Any) -> bool:
 
 
 def _is_mask(key: Any) -> bool:
-    return is_array(key) and "bool" in dtype_name(key.dtype)
+    return isinstance(key, bool) or (is_array(key) and "bool" in dtype_name(key.dtype))
+
+
+def _axes_taken(key: Any) -> int:
+    """Return how many axes a part of an index takes: True and False add one, and take none."""
+    return getattr(key, "ndim", 0) if _is_mask(key) else key is not None

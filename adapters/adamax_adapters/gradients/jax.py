@@ -23,7 +23,7 @@ def value_and_gradients(
             seen.add(id(variable))
             return values.get(id(variable), array)
 
-        result = read_by(read, loss)
+        result = read_by(read, loss, variables)
         total = result[0] if isinstance(result, tuple) else result
         return jnp.sum(jnp.asarray(total, float)), result
 

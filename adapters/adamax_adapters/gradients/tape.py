@@ -1,8 +1,8 @@
-"""Reverse mode over the array API: a loss runs forward on stand-ins, the tape runs back.
+"""Reverse mode over the array API: a loss runs forward on tracers, the tape runs back.
 
-A stand-in computes with the array it holds and notes every call that depends on a variable; going
-back over the notes, the table in `adamax_adapters.gradients.derivatives` says what each
-contributes. Nothing here knows a library, and nothing waits for a device.
+A tracer computes with the array it holds and records every call that depends on a variable. The
+backward pass looks up the contribution of each call in `adamax_adapters.gradients.derivatives`.
+Nothing here knows a library, and nothing waits for a device.
 """
 
 from collections.abc import Callable
@@ -17,6 +17,7 @@ from adamax_adapters.gradients import indexing
 from adamax_adapters.gradients.axes import like
 from adamax_adapters.gradients.cupy_refusals import advised
 from adamax_adapters.gradients.derivatives import RULES, SEQUENCE_RULES
+from adamax_adapters.gradients.protection import may_be_view
 from adamax_adapters.gradients.traced import Traced, is_real, plain
 
 __all__ = ["Tape", "value_and_gradients"]
@@ -26,63 +27,81 @@ class Call(NamedTuple):
     """One call of the loss: what is needed to go back through it."""
 
     name: str
-    args: tuple[Any, ...]  # without stand-ins
+    args: tuple[Any, ...]  # without tracers
     kwargs: dict[str, Any]
-    sources: list[tuple[int, Traced]]  # the stand-ins, with the arguments that they were
+    sources: list[tuple[int, Traced]]  # the tracers, with the arguments that they were
     result: Any
 
 
 class Tape:
-    """The calls of one loss in order: place i holds the call that made stand-in i."""
+    """The calls of one loss in order: tracer i holds the result of call i."""
 
     def __init__(self) -> None:
         self.is_open = True
-        self._obstacle: str | None = None  # why there is no way back, if there is none
+        self._obstacles: list[tuple[str, list[int]]] = []  # what has no derivative, of which calls
         self._calls: list[Call | None] = []  # None: a variable
-        self._variables: dict[int, tuple[Variable, Traced]] = {}
+        self._variables: dict[Variable, Traced] = {}
 
     def read(self, variable: Variable, value: Any) -> Any:
-        """Return the stand-in for a variable that the loss reads; integers are constants."""
-        if id(variable) not in self._variables:
+        """Return the tracer of a variable that the loss reads; integers are constants."""
+        if variable not in self._variables:
+            if isinstance(value, Traced):  # a variable that the loss has made of a tracer
+                return value
             if not is_real(value.dtype):
                 return value
             self._calls.append(None)
-            stand_in = Traced(read_only(value), self, len(self._calls) - 1)
-            self._variables[id(variable)] = (variable, stand_in)
-        return self._variables[id(variable)][1]
+            self._variables[variable] = Traced(read_only(value), self, len(self._calls) - 1)
+        return self._variables[variable]
 
-    def note(self, name: str, args: Any, kwargs: Any, sources: Any, result: Any) -> Traced:
-        """Return the stand-in for the result of a call."""
+    def record(self, name: str, args: Any, kwargs: Any, sources: Any, result: Any) -> Traced:
+        """Return the tracer of the result of a call."""
         self._calls.append(Call(name, args, kwargs, sources, result))
         return Traced(result, self, len(self._calls) - 1)
 
-    def refuse(self, reason: str) -> None:
-        """Note that there is no way back; it matters only if the loss returns no gradients."""
-        self._obstacle = self._obstacle or reason
+    def refuse(self, reason: str, *sources: Traced) -> None:
+        """Note that the loss loses the trace of tracers, unless it returns gradients itself."""
+        if self.is_open:
+            self._obstacles.append((reason, [source.index for source in sources]))
 
-    def is_variable(self, place: int) -> bool:
-        """Say whether a place holds a variable itself."""
-        return self.is_open and self._calls[place] is None
+    def variable_behind(self, tracer: Traced) -> Variable | None:
+        """Return the variable that a tracer is or may be a view of, if any."""
+        if not self.is_open:
+            return None
+        index = tracer.index
+        while (call := self._calls[index]) is not None:
+            if not may_be_view(call.name, call.args):
+                return None
+            index = call.sources[0][1].index
+        return next(variable for variable, x in self._variables.items() if x.index == index)
 
-    def back(self, result: Any) -> Callable[[Any], Any]:
-        """Return a function that gives the gradient of a variable, or None if there is none.
+    def back(self, result: Any, variables: list[Any]) -> list[Any]:
+        """Return the gradients of variables, None where the result does not depend on one.
 
         Raises
         ------
         NotImplementedError
-            If the loss went through something that has no derivative rule.
+            If the loss did something that has no derivative rule to what depends on one of them.
         """
-        if self._obstacle is not None:
-            raise _refusal(self._obstacle)
+        given = [self._variables.get(x) if isinstance(x, Variable) else None for x in variables]
+        indices = [None if tracer is None else tracer.index for tracer in given]
+        self._check(set(indices))
         own = isinstance(result, Traced) and result.tape is self
         gradients = self._sweep(result) if own else {}
-        places = {key: stand_in.place for key, (_, stand_in) in self._variables.items()}
-        return lambda variable: gradients.get(places.get(id(variable), -1))
+        return [gradients.get(index) for index in indices]
 
-    def _sweep(self, result: Traced) -> dict[int, Any]:
-        """Return the gradients by place; calls and their gradients are dropped when used."""
+    def _check(self, dependent: set[int | None]) -> None:
+        """Raise if an obstacle depends on the variables with these indices."""
+        for i, call in enumerate(self._calls if self._obstacles else ()):
+            if call is not None and any(x.index in dependent for _, x in call.sources):
+                dependent.add(i)
+        for reason, sources in self._obstacles:
+            if dependent.intersection(sources):
+                raise _refusal(reason)
+
+    def _sweep(self, result: Traced) -> dict[int | None, Any]:
+        """Return the gradients by index; calls and their gradients are dropped when used."""
         xp = array_namespace(result.array)
-        gradients: dict[int, Any] = {result.place: xp.ones_like(result.array)}
+        gradients: dict[int | None, Any] = {result.index: xp.ones_like(result.array)}
         while self._calls:
             call = self._calls.pop()
             if call is None or len(self._calls) not in gradients:
@@ -94,13 +113,13 @@ class Tape:
                 part = _contribution(xp, gradient, call, i)
                 if not isinstance(part, IndexedSlices):
                     part = like(xp, part, source.array)
-                if source.place in gradients:
-                    part = indexing.added(xp, gradients[source.place], part, source.shape)
-                gradients[source.place] = part
+                if source.index in gradients:
+                    part = indexing.added(xp, gradients[source.index], part, source.shape)
+                gradients[source.index] = part
         return gradients
 
     def close(self) -> None:
-        """Let go of all arrays; stand-ins that are still around are constants from now on."""
+        """Release all arrays; tracers that are still around are constants from now on."""
         self.is_open = False
         self._calls.clear()
         self._variables.clear()
@@ -122,8 +141,8 @@ def _contribution(xp: Any, gradient: Any, call: Call, i: int) -> Any:
 
 def _refusal(reason: str) -> NotImplementedError:
     return NotImplementedError(
-        f"the loss {reason}, of which there is no derivative: write it with other functions of "
-        "the array API, name another engine, or return (value, gradients)"
+        f"Expected a loss that the tape can differentiate, received one that {reason}; use other "
+        "array API functions, pass another engine=, or return (value, gradients)"
     )
 
 
@@ -136,8 +155,8 @@ def value_and_gradients(
     """
     tape = Tape()
     try:
-        result = read_by(tape.read, partial(advised, loss))
-        gradient = tape.back(result) if not isinstance(result, tuple) else None
-        return plain(result), [gradient(variable) for variable in variables()] if gradient else []
+        result = read_by(tape.read, partial(advised, loss), variables)
+        gradients = [] if isinstance(result, tuple) else tape.back(result, variables())
+        return plain(result), gradients
     finally:
         tape.close()

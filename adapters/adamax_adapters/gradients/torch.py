@@ -19,32 +19,32 @@ def value_and_gradients(
 ) -> tuple[Any, list[Any]]:
     """Call the loss once on leaves of a graph; variables that it does not reach have no gradient.
 
-    A tensor that is no `Variable` is a leaf itself, if it requires a gradient.
+    A tensor that is not held by a `Variable` is a leaf itself, if it requires a gradient.
     """
-    leaves: dict[int, Any] = {}
+    leaves: dict[Variable, Any] = {}
 
     def read(variable: Variable, array: Any) -> Any:
-        if id(variable) not in leaves and torch.is_tensor(array) and array.is_floating_point():
-            leaves[id(variable)] = array.detach().requires_grad_()
-        return leaves.get(id(variable), array)
+        if variable not in leaves and torch.is_tensor(array) and array.is_floating_point():
+            leaves[variable] = array.detach().requires_grad_()
+        return leaves.get(variable, array)
 
     with torch.enable_grad():
-        result = read_by(read, loss)
+        result = read_by(read, loss, variables)
     if isinstance(result, tuple):
         return _detached(result), []
-    given = [leaves.get(id(x)) if isinstance(x, Variable) else x for x in variables()]
-    places = [i for i, x in enumerate(given) if x is not None and x.requires_grad]
+    given = [leaves.get(x) if isinstance(x, Variable) else x for x in variables()]
+    indices = [i for i, x in enumerate(given) if x is not None and x.requires_grad]
     gradients: list[Any] = [None] * len(given)
-    if places and getattr(result, "requires_grad", False):
-        at, ones = [given[i] for i in places], torch.ones_like(result)
+    if indices and getattr(result, "requires_grad", False):
+        at, ones = [given[i] for i in indices], torch.ones_like(result)
         found = torch.autograd.grad(result, at, ones, allow_unused=True)
-        for i, gradient in zip(places, found, strict=True):
+        for i, gradient in zip(indices, found, strict=True):
             gradients[i] = gradient
     return _detached(result), gradients
 
 
 def _detached(result: Any) -> Any:
-    """Return what a loss returned, cut off from the graph."""
+    """Return the result of a loss without the graph."""
     tree = nesting.Structure(result)
     return tree.unflatten(_bare(x) for _, x in tree.flatten(result, "loss"))
 

@@ -1,4 +1,4 @@
-"""Stand-ins for the arrays and the namespace of a loss, which note what depends on variables."""
+"""Tracers: the arrays and the namespace of a loss, which record what depends on variables."""
 
 import math
 import operator
@@ -19,18 +19,19 @@ from adamax.operators import Operators
 from adamax.variable import Variable
 from adamax_adapters.gradients.cupy_calls import kernel_name, without_defaults
 from adamax_adapters.gradients.derivatives import CONSTANT, NUMPY_NAMES, RULES, SEQUENCE_RULES
+from adamax_adapters.gradients.protection import is_exposed, refuse_to_write_to, with_copies
 
 __all__ = ["Traced", "TracedNamespace", "call", "is_real", "plain"]
 
 Found = list[tuple[int | None, "Traced"]]
-"""Stand-ins in the arguments of a call, with their positions; None where one is inside another."""
+"""Tracers in the arguments of a call, with their positions; None if one is inside another."""
 
 
 def plain(x: Any, at: int | None = None, found: Found | None = None) -> Any:
-    """Return `x` without stand-ins and variables, which may be anywhere in it.
+    """Return `x` without tracers and variables, which may be anywhere in it.
 
-    Those of a loss that is being differentiated are added to `found`: one that the user has kept
-    from an earlier loss is a constant by now.
+    Tracers of a loss that is being differentiated are added to `found`. A tracer that the user has
+    kept from an earlier loss is a constant by now.
     """
     if isinstance(x, Traced):
         if found is not None and x.tape.is_open:
@@ -45,7 +46,7 @@ def plain(x: Any, at: int | None = None, found: Found | None = None) -> Any:
 
 
 def call(name: str, compute: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Compute, and note the call where there is a stand-in among its arguments.
+    """Compute, and record the call if a tracer is among its arguments.
 
     Parameters
     ----------
@@ -61,22 +62,31 @@ def call(name: str, compute: Callable[..., Any], *args: Any, **kwargs: Any) -> A
     else:
         args = tuple([plain(x, i, found) for i, x in enumerate(args)])
     kwargs = plain(kwargs, None, found) if kwargs else kwargs
-    result = compute(*args, **kwargs)
     if not found or name in CONSTANT:
-        return result
-    tape = found[0][1].tape
-    if (name in RULES or name in SEQUENCE_RULES) and not [x for at, x in found if at is None]:
-        if is_real(result.dtype):
-            return tape.note(name, args, kwargs, found, result)
-        if "complex" not in dtype_name(result.dtype):
-            return result  # integers and truth values change in steps
-        name = f"{name}, with a complex result,"
-    tape.refuse(f"calls {name} on something that depends on variables")
-    return result
+        return compute(*args, **kwargs)
+    if not (name in RULES or name in SEQUENCE_RULES) or [x for at, x in found if at is None]:
+        return _without_rule(name, compute, args, kwargs, [x for _, x in found])
+    result = compute(*args, **kwargs)
+    if is_real(result.dtype):
+        return found[0][1].tape.record(name, args, kwargs, found, result)
+    if "complex" in dtype_name(result.dtype):
+        _refuse(f"{name}, with a complex result,", [x for _, x in found])
+    return result  # integers and truth values change in steps
+
+
+def _without_rule(name: str, compute: Any, args: Any, kwargs: Any, tracers: list["Traced"]) -> Any:
+    args, kwargs = with_copies(name, args, kwargs, tracers)
+    _refuse(name, tracers)
+    return compute(*args, **kwargs)
+
+
+def _refuse(name: str, tracers: list["Traced"]) -> None:
+    reason = f"calls {name} on something that depends on variables"
+    tracers[0].tape.refuse(reason, *tracers)
 
 
 def is_real(dtype: Any) -> bool:
-    """Say whether there are derivatives in a dtype."""
+    """Return whether a dtype is real and floating, so that it has derivatives."""
     # Told apart by their types first, dtypes of two libraries are never compared.
     return _is_real((type(dtype), dtype))
 
@@ -86,14 +96,8 @@ def _is_real(kind: tuple[type, Any]) -> bool:
     return dtype_name(kind[1]) in COMPUTE_DTYPES
 
 
-def _refuse_to_write_to(x: Any) -> None:
-    x = x.value if isinstance(x, Variable) else x
-    if isinstance(x, Traced) and x.tape.is_variable(x.place):
-        raise RuntimeError("a variable cannot be assigned to inside a loss")
-
-
 class TracedNamespace:
-    """A namespace whose functions note what they are called on."""
+    """A namespace whose functions record what they are called on."""
 
     def __init__(self, xp: Any) -> None:
         self.bare = xp
@@ -103,12 +107,12 @@ class TracedNamespace:
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.bare, name)
         if callable(found) and not isinstance(found, type):
-            found = self.noting(name, found)
+            found = self.recording(name, found)
         setattr(self, name, found)
         return found
 
-    def noting(self, name: str, compute: Callable[..., Any]) -> Callable[..., Any]:
-        """Return `compute`, the function called `name`, as one that notes its calls."""
+    def recording(self, name: str, compute: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `compute`, the function called `name`, as one that records its calls."""
         if name in COMPOSED:
             return partial(COMPOSED[name], self)
         return partial(call, name, compute)
@@ -125,10 +129,14 @@ def _broadcast_arrays(xp: TracedNamespace, *arrays: Any) -> list[Any]:
 def _dot(xp: TracedNamespace, a: Any, b: Any, **options: Any) -> Any:
     """Return NumPy's product of numbers, vectors and matrices."""
     if options:
-        raise NotImplementedError(f"there is no derivative of dot with {', '.join(options)}")
+        raise NotImplementedError(
+            f"Expected dot without options, received dot with {', '.join(options)}; use matmul"
+        )
     axes = [getattr(x, "ndim", 0) for x in (a, b)]
     if max(axes) > 2:
-        raise NotImplementedError("there is no derivative of dot with more axes than a matrix has")
+        raise NotImplementedError(
+            f"Expected dot with vectors or matrices, received {max(axes)} axes; use matmul"
+        )
     return xp.matmul(a, b) if min(axes) else xp.multiply(a, b)
 
 
@@ -153,16 +161,16 @@ COMPOSED: dict[str, Callable[..., Any]] = {
 
 
 class Traced(Operators):
-    """An array that depends on variables: it computes as the array does, and notes it."""
+    """An array that depends on variables: it computes as the array does, and records it."""
 
-    __slots__ = ("array", "place", "tape")
+    __slots__ = ("array", "index", "tape")
 
     _operate = staticmethod(call)
 
-    def __init__(self, array: Any, tape: Any, place: int) -> None:
+    def __init__(self, array: Any, tape: Any, index: int) -> None:
         self.array = array
         self.tape = tape
-        self.place = place
+        self.index = index
 
     shape = property(lambda self: tuple(self.array.shape))
     dtype = property(lambda self: self.array.dtype)
@@ -176,52 +184,60 @@ class Traced(Operators):
         return tracing(array_namespace(self.array))
 
     def __getattr__(self, name: str) -> Any:
-        """Find a method of the array, where it is the namesake of a function with a derivative."""
-        if name.startswith("__"):
-            raise AttributeError(name)
-        method = getattr(type(self.array), name)
+        """Return a method of the array that records its call under its name in the standard."""
+        method = None if name.startswith("__") else getattr(type(self.array), name, None)
         if not callable(method):
-            raise AttributeError(f"what depends on variables has no {name} inside a loss")
-        if name in ("item", "tolist"):
+            raise AttributeError(
+                f"Expected a method of arrays, received {name!r}, for something that depends on "
+                "variables: inside a loss it has no other attributes"
+            )
+        if name == "item":  # the one way to note a number down, which is a constant from then on
             return partial(method, self.array)
         # torch's methods share their names with functions that they are not the same as.
         if is_torch_array(self.array):
-            return partial(self._xp().noting(f"Tensor.{name}", method), self)
+            return partial(self._xp().recording(f"Tensor.{name}", method), self)
         return partial(self._call_method, name, method)
 
     def _call_method(self, name: str, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         given, options = without_defaults(name, args, kwargs)
-        return self._xp().noting(NUMPY_NAMES.get(name, name), method)(self, *given, **options)
+        return self._xp().recording(NUMPY_NAMES.get(name, name), method)(self, *given, **options)
 
     def __array_namespace__(self, api_version: str | None = None) -> TracedNamespace:
         return self._xp()
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        """Note NumPy's elementwise functions; those with options have no derivative rule."""
+        """Record NumPy's elementwise functions; those with options have no derivative rule."""
         name = NUMPY_NAMES.get(ufunc.__name__, ufunc.__name__)
         if method != "__call__" or kwargs:
             name = f"{ufunc.__name__}.{method} with {', '.join(kwargs) or 'no options'}"
         return call(name, getattr(ufunc, method), *inputs, **kwargs)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        """Note NumPy's other functions."""
+        """Record NumPy's other functions."""
         name = NUMPY_NAMES.get(func.__name__, func.__name__)
-        return self._xp().noting(name, func)(*args, **kwargs)
+        return self._xp().recording(name, func)(*args, **kwargs)
 
     def __cupy_override_elementwise_kernel__(self, kernel: Any, *args: Any, **kwargs: Any) -> Any:
-        """Note CuPy's elementwise functions and kernels."""
-        kwargs = without_defaults(kernel.name, (), kwargs)[1]
-        for out in (*args[kernel.nin :], kwargs.get("out")):
-            _refuse_to_write_to(out)
-        return call(kernel_name(kernel, args, kwargs), kernel, *args, **kwargs)
+        """Record CuPy's elementwise functions and kernels."""
+        options = without_defaults(kernel.name, (), kwargs)[1]
+        outputs: Found = []
+        plain([*args[kernel.nin :], options.get("out")], None, outputs)
+        for _, out in outputs:
+            refuse_to_write_to(out)
+        return call(kernel_name(kernel, args, options), kernel, *args, **options)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        self.tape.refuse("converts something that depends on variables to a NumPy array")
-        return as_numpy(self.array)
+        self.tape.refuse("converts something that depends on variables to a NumPy array", self)
+        array = as_numpy(self.array)
+        return array.copy() if is_exposed(self) else array
+
+    def __reduce__(self) -> Any:
+        self.tape.refuse("copies or pickles something that depends on variables", self)
+        return self.array.__reduce_ex__(4)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        _refuse_to_write_to(self)
-        self.tape.refuse("assigns to elements of something that depends on variables")
+        refuse_to_write_to(self)
+        self.tape.refuse("assigns to elements of something that depends on variables", self)
         self.array[plain(key)] = plain(value)
 
     def __getitem__(self, key: Any) -> Any:
@@ -244,10 +260,18 @@ class Traced(Operators):
         return bool(self.array)
 
     def __float__(self) -> float:
+        self.tape.refuse(
+            "converts something that depends on variables to a number, as float(x), math.exp(x) "
+            "and h[t] = x do (note a number down with x.item(), build an array with stack)",
+            self,
+        )
         return float(self.array)
 
     def __int__(self) -> int:
         return int(self.array)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.array, spec)
 
     def __repr__(self) -> str:
         return f"Traced({self.array!r})"

@@ -11,8 +11,8 @@ from weakref import ref
 import numpy as np
 
 from adamax import validation
+from adamax.naming import auto_name
 from adamax.schedules import LearningRateSchedule
-from adamax.variable import auto_name
 from adamax_adapters.optimizer.habits import refuse_parameters
 
 __all__ = [

@@ -1,0 +1,47 @@
+"""What can be assigned to a variable: values that fit its array, and results of operators on it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from adamax import validation
+from adamax._arrays import Array, array_namespace, compute_dtype, dtype_name, without_graph
+
+__all__ = ["fitting", "result_on"]
+
+
+def fitting(value: Any, array: Array, name: str) -> Array:
+    """Return `value` as an array that `array`, the value of the variable `name`, can become.
+
+    Raises
+    ------
+    TypeError
+        If `value` is an array of another library, or is neither an array nor numbers.
+    ValueError
+        If it has another shape or is on another device.
+    """
+    value = validation.like(value, array, f"the value of {name}", array.dtype)
+    if tuple(value.shape) != tuple(array.shape):
+        raise ValueError(
+            f"Expected a value of shape {tuple(array.shape)}, received {tuple(value.shape)}, "
+            f"for {name}"
+        )
+    return without_graph(value)
+
+
+def result_on(array: Array, compute: Callable[[Any, Any], Any], other: Any, name: str) -> Array:
+    """Return ``compute(array, other)`` for an operator that assigns its result to a variable.
+
+    Raises
+    ------
+    TypeError
+        If `other` cannot be computed with, or the result has fractions and `array` has none.
+    """
+    if not isinstance(other, (int, float)):
+        other = validation.like(other, array, f"the value of {name}", array.dtype)
+    xp, result = array_namespace(array), compute(array, other)
+    if compute_dtype(result.dtype, xp) and not compute_dtype(array.dtype, xp):
+        raise TypeError(
+            f"Expected a result of dtype {dtype_name(array.dtype)}, received one of dtype "
+            f"{dtype_name(result.dtype)}, for {name}: its fractions would be lost; use assign"
+        )
+    return result
