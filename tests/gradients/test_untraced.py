@@ -216,3 +216,22 @@ def test_a_variable_of_a_callable_is_known_after_the_loss() -> None:
 
     with pytest.raises(NotImplementedError, match=r"compute with late itself, .*another thread"):
         Adamax().minimize(loss, lambda: found)
+
+
+@pytest.mark.parametrize("function", ["sum", "mean", "max", "negative", "concatenate"])
+@pytest.mark.parametrize("factor", [None, 1.0, 2.0])
+def test_functions_of_dask_itself_lose_no_gradient(function: str, factor: float | None) -> None:
+    """dask.array takes an unknown array for a constant: such a loss is refused, or right."""
+    da = pytest.importorskip("dask.array")
+    v = Variable(da.ones(3), name="v")
+
+    def loss() -> Any:
+        x = v if factor is None else factor * v
+        return getattr(da, function)([x] if function == "concatenate" else x).sum() + (v**2).sum()
+
+    if function == "negative":  # which asks its argument, as NumPy's functions do
+        _, (gradient,) = value_and_gradients(loss, [v])
+        np.testing.assert_allclose(gradient.compute(), np.full(3, 2.0 - (factor or 1.0)))
+    else:
+        with pytest.raises(NotImplementedError, match=r"cop(y|ies)"):
+            value_and_gradients(loss, [v])
