@@ -1,7 +1,8 @@
-"""Checks and their messages: what was expected, what came, which variable, the likely cause.
+"""Checks and their messages: the requirement, the value received, the variable, the way out.
 
-A check returns what it checked, in the form the rest of the code wants, or raises. TypeError for
-things that are no array or of another library; ValueError for shapes, dtypes and ranges.
+A check returns its argument in the form that the rest of the code needs, or raises: TypeError for
+an argument that is not an array or belongs to another library, ValueError for shapes, dtypes and
+ranges.
 """
 
 import math
@@ -109,13 +110,15 @@ def parameter(param: Any, name: str) -> Array:
     """Return `param` if it is an array with a real floating dtype."""
     if not is_array(param):
         raise TypeError(
-            f"{name} must be an array, got {type(param).__name__}; "
-            "did you mean to convert it with asarray?"
+            f"Expected an array, received {type(param).__name__}, for {name}; convert it with your "
+            "array library, such as numpy.asarray"
         )
     if compute_dtype(param.dtype, array_namespace(param)) is None:
+        received = dtype_name(param.dtype)
+        cause = ": integers cannot be trained" if received.startswith(("int", "uint")) else ""
         raise ValueError(
-            f"Invalid type {dtype_name(param.dtype)} for {name}: "
-            f"expected one of float16, bfloat16, float32, float64"
+            f"Invalid type {received} for {name}: expected one of float16, bfloat16, float32, "
+            f"float64{cause}; convert it, for example with astype"
         )
     return param
 
@@ -127,8 +130,9 @@ def slot(array: Any, param: Array, name: str) -> Array:
     array = like(array, param, what, dtype)
     if tuple(array.shape) != tuple(param.shape) or array.dtype != dtype:
         raise ValueError(
-            f"{what} must have the shape {tuple(param.shape)} and the dtype {dtype_name(dtype)}, "
-            f"got {tuple(array.shape)} and {dtype_name(array.dtype)}; was it made by init(params)?"
+            f"Expected shape {tuple(param.shape)} and dtype {dtype_name(dtype)}, received "
+            f"{tuple(array.shape)} and {dtype_name(array.dtype)}, for {what}; create the state "
+            "with init(params)"
         )
     return array
 
@@ -142,12 +146,12 @@ def gradient(grad: Any, param: Array, name: str) -> Gradient:
     grad = as_slices(grad, name)
     if isinstance(grad, IndexedSlices):
         return _slices(grad, param, name)
-    what = f"the gradient of {name}"
-    grad = _computable(grad, param, what)
+    grad = _computable(grad, param, f"the gradient of {name}")
     if tuple(grad.shape) != tuple(param.shape):
         raise ValueError(
-            f"{what} must have the shape {tuple(param.shape)}, got {tuple(grad.shape)}: they do "
-            "not have the same shape, and gradients are not broadcast"
+            f"Expected a gradient of shape {tuple(param.shape)}, received {tuple(grad.shape)}, for "
+            f"{name}: they do not have the same shape, and gradients are not broadcast; reshape "
+            "the gradient, or sum it over the batch"
         )
     return grad
 
@@ -178,19 +182,22 @@ def like(x: Any, array: Array, what: str, dtype: Any) -> Array:
     if not is_array(x):
         for path, leaf in nesting.flatten(x, what):
             if not is_array(leaf) and not isinstance(leaf, (int, float)):
-                raise TypeError(f"{path} must be an array or a number, got {type(leaf).__name__}")
+                raise TypeError(
+                    f"Expected an array or a number, received {type(leaf).__name__}, for {path}"
+                )
         try:
             x = xp.asarray(x, dtype=dtype, device=home_of(array))
         except (TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"{what} cannot be made an array: {error}") from error
+            raise ValueError(f"Expected an array or numbers for {what}: {error}") from error
     if array_namespace(x) is not xp:
         raise TypeError(
-            f"{what} must be of the parameter's library, {library_name(array)}, "
-            f"got an array of {library_name(x)}; convert it first"
+            f"Expected a {library_name(array)} array, received a {library_name(x)} array, for "
+            f"{what}; convert it first"
         )
     if elsewhere(x, array):
         raise ValueError(
-            f"{what} must be on the parameter's device, {device_of(array)}, got {device_of(x)}"
+            f"Expected an array on {device_of(array)}, received one on {device_of(x)}, for "
+            f"{what}; move it to the parameter's device"
         )
     return laid_out_as(x, array)
 
@@ -198,13 +205,16 @@ def like(x: Any, array: Array, what: str, dtype: Any) -> Array:
 def _slices(grad: IndexedSlices, param: Array, name: str) -> IndexedSlices:
     what = f"the sparse gradient of {name}"
     if len(param.shape) == 0:
-        raise ValueError(f"{what} selects rows, but {name} is 0-d and has none")
+        raise ValueError(
+            f"Expected a dense gradient, received IndexedSlices, for {name}: it is 0-d and has no "
+            "rows"
+        )
     values = _computable(grad.values, param, f"the values of {what}")
     indices = _indices(grad.indices, values, param, what)
     if len(values.shape) != len(param.shape) or not _fits(values.shape[1:], param.shape[1:]):
         raise ValueError(
-            f"the values of {what} must have the shape "
-            f"{(indices.shape[0], *param.shape[1:])}, got {tuple(values.shape)}"
+            f"Expected values of shape {(indices.shape[0], *param.shape[1:])}, received "
+            f"{tuple(values.shape)}, for {what}"
         )
     return IndexedSlices(values, indices, grad.dense_shape)
 
@@ -216,19 +226,20 @@ def _indices(indices: Any, values: Array, param: Array, what: str) -> Array:
     indices = like(indices, param, f"the indices of {what}", dtype)
     if dtype_name(indices.dtype) not in ("int32", "int64") or len(indices.shape) != 1:
         raise ValueError(
-            f"the indices of {what} must be a 1-d array of int32 or int64, got "
-            f"{len(indices.shape)}-d {dtype_name(indices.dtype)}"
+            "Expected indices in a 1-d array of int32 or int64, received "
+            f"{len(indices.shape)}-d {dtype_name(indices.dtype)}, for {what}"
         )
     if len(values.shape) == 0 or values.shape[0] != indices.shape[0]:
         raise ValueError(
-            f"{what} must have one row of values per index (segment_ids), got values of shape "
-            f"{tuple(values.shape)} and {indices.shape[0]} indices"
+            "Expected one row of values for each index (segment_ids), received values of shape "
+            f"{tuple(values.shape)} and {indices.shape[0]} indices, for {what}"
         )
     if indices.shape[0] and indices_readable(indices):
         for index in (int(xp.min(indices)), int(xp.max(indices))):
             if not 0 <= index < param.shape[0]:
                 raise ValueError(
-                    f"index {index} of {what} is not in [0, {param.shape[0]}), its rows"
+                    f"Expected indices of existing rows, received {index}, for {what}: {index} is "
+                    f"not in [0, {param.shape[0]})"
                 )
     return indices
 
@@ -240,8 +251,8 @@ def _computable(x: Any, param: Array, what: str) -> Array:
     x = like(x, param, what, dtype)
     if compute_dtype(x.dtype, xp) is None:
         raise ValueError(
-            f"{what} must have a real floating dtype, expected to be a "
-            f"{dtype_name(param.dtype)}, got {dtype_name(x.dtype)}"
+            f"Expected a real floating dtype, received {dtype_name(x.dtype)}, for {what}, which is "
+            f"expected to be a {dtype_name(param.dtype)}"
         )
     return in_dtype(x, dtype, xp)
 

@@ -147,34 +147,34 @@ def test_gradient_that_fits_is_not_copied(library: Library) -> None:
         (
             np.ones((2, 3)),
             ValueError,
-            r"gradient of w must have the shape \(3, 2\), got \(2, 3\): .* gradients are not broad",
+            r"shape \(3, 2\), received \(2, 3\), for w: .* gradients are not broad",
         ),
-        (1.0, ValueError, r"the gradient of w must have the shape \(3, 2\), got \(\)"),
-        ([[1.0, 2.0]], ValueError, r"the gradient of w must have the shape .* got \(1, 2\)"),
+        (1.0, ValueError, r"shape \(3, 2\), received \(\), for w"),
+        ([[1.0, 2.0]], ValueError, r"received \(1, 2\), for w"),
         (
             np.ones((3, 2), int),
             ValueError,
-            "the gradient of w must have a real floating dtype, expected to be a float32, got int",
+            "received int64, for the gradient of w, which is expected to be a float32",
         ),
-        (np.ones((3, 2), complex), ValueError, "must have a real floating dtype, .* got complex"),
-        (np.ones((3, 2), bool), ValueError, "must have a real floating dtype, .* got bool"),
-        (None, TypeError, "the gradient of w must be an array or a number, got NoneType"),
-        ("zeros", TypeError, "the gradient of w must be an array or a number, got str"),
+        (np.ones((3, 2), complex), ValueError, "Expected a real floating dtype, received complex"),
+        (np.ones((3, 2), bool), ValueError, "Expected a real floating dtype, received bool"),
+        (None, TypeError, "received NoneType, for the gradient of w"),
+        ("zeros", TypeError, "received str, for the gradient of w"),
         (
             [[None, 1]],
             TypeError,
-            r"the gradient of w\[0\]\[0\] must be an array or a number, got N",
+            r"received NoneType, for the gradient of w\[0\]\[0\]",
         ),
         (
             [["1", 1]],
             TypeError,
-            r"the gradient of w\[0\]\[0\] must be an array or a number, got st",
+            r"received str, for the gradient of w\[0\]\[0\]",
         ),
-        ([[1j, 1]], TypeError, r"the gradient of w\[0\]\[0\] must be .* a number, got complex"),
-        ([[1], [1, 2]], ValueError, "the gradient of w cannot be made an array: .*inhomogeneous"),
-        ({"w": 1.0}, ValueError, "the gradient of w cannot be made an array"),
-        ([10**400], ValueError, "the gradient of w cannot be made an array: .*too large"),
-        (iter([1.0]), TypeError, "the gradient of w must be .* a number, got list_iterator"),
+        ([[1j, 1]], TypeError, r"received complex, for the gradient of w\[0\]\[0\]"),
+        ([[1], [1, 2]], ValueError, "an array or numbers for the gradient of w: .*inhomogeneous"),
+        ({"w": 1.0}, ValueError, "an array or numbers for the gradient of w"),
+        ([10**400], ValueError, "an array or numbers for the gradient of w: .*too large"),
+        (iter([1.0]), TypeError, "received list_iterator, for the gradient of w"),
     ],
 )
 def test_gradients_are_checked(grad: Any, error: type[Exception], message: str) -> None:
@@ -185,16 +185,18 @@ def test_gradients_are_checked(grad: Any, error: type[Exception], message: str) 
 
 def test_gradients_of_other_places_are_refused(standard_only: None) -> None:
     """A gradient of another library or on another device is not fetched in silence."""
-    message = "the gradient of w must be of the parameter's library, numpy, got an array of array_"
+    message = "a numpy array, received a array_"
     with pytest.raises(TypeError, match=message):
         validation.gradient(array_api_strict.ones((3, 2)), P, "w")
-    with pytest.raises(TypeError, match=r"library, array_api_strict, got .* of numpy; c"):
+    with pytest.raises(
+        TypeError, match=r"array_api_strict array, received a numpy array, for the g"
+    ):
         validation.gradient(P, array_api_strict.ones((3, 2)), "w")
     here, there = (
         array_api_strict.ones(2, device=array_api_strict.Device(name))
         for name in ("device1", "device2")
     )
-    message = "the gradient of w must be on the parameter's device, .*device1.*, got .*device2"
+    message = r"an array on .*device1.*, received one on .*device2.*, for the gradient of w"
     with pytest.raises(ValueError, match=message):
         validation.gradient(there, here, "w")
 
@@ -210,60 +212,64 @@ SPARSE = [
     (
         IndexedSlices(np.ones((1, 2)), [3]),
         ValueError,
-        r"index 3 of the sparse gradient of w is not in \[0, 3\), its rows",
+        r"received 3, for the sparse gradient of w: 3 is not in \[0, 3\)",
     ),
-    (IndexedSlices(np.ones((2, 2)), [0, -1]), ValueError, r"index -1 of .* is not in \[0, 3\)"),
+    (
+        IndexedSlices(np.ones((2, 2)), [0, -1]),
+        ValueError,
+        r"received -1, for .*: -1 is not in \[0, 3\)",
+    ),
     (
         IndexedSlices(np.ones((1, 2)), np.array([0.0])),
         ValueError,
-        "the indices of the sparse gradient of w must be a 1-d array of int32 or int64, got 1-d fl",
+        "int32 or int64, received 1-d fl",
     ),
     (
         IndexedSlices(np.ones((1, 2)), np.array([0], np.int16)),
         ValueError,
-        "must be a 1-d array of int32 or int64, got 1-d int16",
+        "in a 1-d array of int32 or int64, received 1-d int16",
     ),
     (
         IndexedSlices(np.ones((1, 2)), np.array([[0]])),
         ValueError,
-        "must be a 1-d array of int32 or int64, got 2-d int64",
+        "in a 1-d array of int32 or int64, received 2-d int64",
     ),
-    (IndexedSlices(np.ones((1, 2)), 0), ValueError, "must be a 1-d array .*, got 0-d"),
+    (IndexedSlices(np.ones((1, 2)), 0), ValueError, "in a 1-d array .*, received 0-d"),
     (
         IndexedSlices(np.ones((2, 2)), [0]),
         ValueError,
-        r"the sparse gradient of w must have one row .* values of shape \(2, 2\) and 1 indices",
+        r"Expected one row .* values of shape \(2, 2\) and 1 indices",
     ),
     (
         IndexedSlices(np.array(1.0), [0]),
         ValueError,
-        r"must have one row of values per index \(segment_ids\), got values of shape \(\)",
+        r"one row of values for each index \(segment_ids\), received values of shape \(\)",
     ),
     (
         IndexedSlices(np.ones((1, 3)), [0]),
         ValueError,
-        r"the values of the sparse gradient of w must have the shape \(1, 2\), got \(1, 3\)",
+        r"values of shape \(1, 2\), received \(1, 3\), for the sparse gradient of w",
     ),
-    (IndexedSlices(np.ones(1), [0]), ValueError, r"must have the shape \(1, 2\), got \(1,\)"),
+    (IndexedSlices(np.ones(1), [0]), ValueError, r"values of shape \(1, 2\), received \(1,\)"),
     (
         IndexedSlices(np.ones((1, 2), int), [0]),
         ValueError,
-        "the values of the sparse gradient of w must have a real floating dtype, .* got int",
+        "received int64, for the values of the sparse gradient of w",
     ),
     (
         IndexedSlices(None, [0]),
         TypeError,
-        "the values of the sparse gradient of w must be an array or a number, got NoneType",
+        "received NoneType, for the values of the sparse gradient of w",
     ),
     (
         IndexedSlices(np.ones((1, 2)), None),
         TypeError,
-        "the indices of the sparse gradient of w must be an array or a number, got NoneType",
+        "received NoneType, for the indices of the sparse gradient of w",
     ),
     (
         IndexedSlices(np.ones((1, 2)), "a"),
         TypeError,
-        "the indices of the sparse gradient of w must be an array or a number, got str",
+        "received str, for the indices of the sparse gradient of w",
     ),
 ]
 
@@ -279,7 +285,7 @@ def test_sparse_gradients_are_checked(
 
 def test_sparse_gradients_select_rows() -> None:
     """A parameter without rows has no sparse gradient."""
-    message = "the sparse gradient of w selects rows, but w is 0-d and has none"
+    message = "received IndexedSlices, for w: it is 0-d"
     with pytest.raises(ValueError, match=message):
         validation.gradient(IndexedSlices(np.ones(1), np.array([0])), np.array(1.0), "w")
 
@@ -289,16 +295,14 @@ def test_sparse_gradients_of_other_places_are_refused(standard_only: None) -> No
     there = array_api_strict.Device("device1")
     table, values = array_api_strict.ones((3, 2)), array_api_strict.ones((1, 2))
     indices = array_api_strict.asarray([0])
-    with pytest.raises(
-        TypeError, match=r"the values of .* parameter's library, numpy, got .*strict"
-    ):
+    with pytest.raises(TypeError, match=r"received a .*strict array, for the values of"):
         validation.gradient(IndexedSlices(values, np.array([0])), P, "w")
-    with pytest.raises(
-        TypeError, match=r"the indices of .* parameter's library, numpy, got .*stri"
-    ):
+    with pytest.raises(TypeError, match=r"received a .*strict array, for the indices of"):
         validation.gradient(IndexedSlices(np.ones((1, 2)), indices), P, "w")
     elsewhere = array_api_strict.asarray([0], device=there)
-    with pytest.raises(ValueError, match=r"the indices of .* must be on the parameter's device"):
+    with pytest.raises(
+        ValueError, match=r"for the indices of .*; move it to the parameter's device"
+    ):
         validation.gradient(IndexedSlices(values, elsewhere), table, "w")
 
 
@@ -319,5 +323,5 @@ def test_slots() -> None:
     """A moment is what `init` makes: shape, compute dtype and library of its parameter."""
     param, slot = np.ones(2, np.float16), np.zeros(2, np.float32)
     assert validation.slot(slot, param, "w") is slot
-    with pytest.raises(TypeError, match="the state of w must be of the parameter's library, numpy"):
+    with pytest.raises(TypeError, match=r"received a .*, for the state of w"):
         validation.slot(array_api_strict.zeros(2), param, "w")

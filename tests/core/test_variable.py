@@ -154,13 +154,13 @@ def test_assigned_arrays_stay_the_callers(library: Library) -> None:
 @pytest.mark.parametrize(
     ("value", "error", "message"),
     [
-        (None, TypeError, "the value of w must be an array or a number, got NoneType"),
-        ([None, 1.0], TypeError, r"the value of w\[0\] must be an array or a number, got NoneType"),
-        ("12", TypeError, "the value of w must be an array or a number, got str"),
+        (None, TypeError, "received NoneType, for the value of w"),
+        ([None, 1.0], TypeError, r"received NoneType, for the value of w\[0\]"),
+        ("12", TypeError, "received str, for the value of w"),
         ([1.0, 2.0, 3.0], ValueError, r"a value of shape \(2,\), received \(3,\), for w"),
         (1.0, ValueError, r"a value of shape \(2,\), received \(\), for w"),
         (np.ones((2, 1)), ValueError, r"a value of shape \(2,\), received \(2, 1\), for w"),
-        ([[1.0], 2.0], ValueError, "the value of w cannot be made an array"),
+        ([[1.0], 2.0], ValueError, "an array or numbers for the value of w"),
     ],
 )
 def test_assignment_is_checked(value: Any, error: type[Exception], message: str) -> None:
@@ -174,12 +174,12 @@ def test_assignment_is_checked(value: Any, error: type[Exception], message: str)
 def test_assignment_of_another_library_is_refused(standard_only: None) -> None:
     """An array of another library or device is not fetched in silence."""
     v = Variable(np.ones(2), name="w")
-    message = "the value of w must be of the parameter's library, numpy, got an array of array_api"
+    message = "a numpy array, received a array_api"
     with pytest.raises(TypeError, match=message):
         v.assign(array_api_strict.ones(2))
     there = array_api_strict.Device("device1")
     v = Variable(array_api_strict.ones(2), name="w")
-    with pytest.raises(ValueError, match="the value of w must be on the parameter's device"):
+    with pytest.raises(ValueError, match="for the value of w; move it to the parameter's device"):
         v.assign(array_api_strict.ones(2, device=there))
 
 

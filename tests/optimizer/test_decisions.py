@@ -393,7 +393,7 @@ MISFITS: list[tuple[Any, type[Exception], str]] = [
     (np.ones(2, np.uint8), ValueError, "uint8"),
     (np.ones(2, bool), ValueError, "bool"),
     (np.ones(2, complex), ValueError, "complex128"),
-    (np.ones(3), ValueError, r"\(2,\), got \(3,\).*do not have the same shape"),
+    (np.ones(3), ValueError, r"\(2,\), received \(3,\).*do not have the same shape"),
     (np.ones((1, 2)), ValueError, "not broadcast"),
     (np.asarray(1.0), ValueError, "not broadcast"),
     (STRICT, TypeError, "array_api_strict"),
@@ -413,7 +413,7 @@ def test_gradients_that_do_not_fit_are_refused(
     """Integers, complex numbers, wrong shapes and other libraries: an error with the name."""
     w, optimizer = Variable(np.ones(2), name="kernel"), Adamax()
     before = snapshot(optimizer, w)
-    with pytest.raises(error, match=f"kernel.*{got}"):
+    with pytest.raises(error, match=f"(?=.*kernel).*{got}"):
         optimizer.apply_gradients([(gradient, w)])
     assert snapshot(optimizer, w) == before
 
@@ -421,7 +421,7 @@ def test_gradients_that_do_not_fit_are_refused(
 def test_gradient_of_another_device_is_refused() -> None:
     """An array of the same library on another device: an error with both and the name."""
     w = Variable(STRICT, name="kernel")
-    with pytest.raises(ValueError, match=r"kernel.*CPU_DEVICE.*device1"):
+    with pytest.raises(ValueError, match=r"CPU_DEVICE.*device1.*kernel"):
         Adamax().apply_gradients([(STRICT.to_device(DEVICE), w)])
 
 
@@ -716,6 +716,6 @@ def test_a_copy_goes_on_as_the_original(copied: Callable[[Any], Any]) -> None:
 def test_errors_tell_all() -> None:
     """One message holds the name, both shapes and what may have been meant."""
     w = Variable(np.ones((3, 4)), name="kernel")
-    told = "the gradient of kernel must have the shape (3, 4), got (4, 3)"
+    told = "Expected a gradient of shape (3, 4), received (4, 3), for kernel"
     with pytest.raises(ValueError, match=re.escape(told)):
         Adamax().apply_gradients([(np.ones((4, 3)), w)])

@@ -123,7 +123,7 @@ def test_names_of_arrays_are_numbers() -> None:
     step(optimizer, b, c, a, c)
     names = [x.name for x in optimizer.weights]
     assert names[1:5] == [f"Adamax/{x}/m" for x in ("array_0", "w", "array_1", "array_2")]
-    with pytest.raises(ValueError, match="the gradient of array_1 must have the shape"):
+    with pytest.raises(ValueError, match=r"a gradient of shape .*, for array_1"):
         optimizer.apply_gradients([(np.ones(3), b)])
 
 

@@ -136,16 +136,28 @@ def test_indices_and_values_of_every_kind(indices: Any) -> None:
 
 ONE = np.ones((1, 2))
 MISFITS: list[tuple[IndexedSlices, type[Exception], str]] = [
-    (IndexedSlices(ONE, np.array([3])), ValueError, r"index 3 of .*table is not in \[0, 3\)"),
-    (IndexedSlices(ONE, np.array([-1])), ValueError, r"index -1 of .*table is not in \[0, 3\)"),
-    (IndexedSlices(ONE, np.array([0], np.int16)), ValueError, "int32 or int64, got 1-d int16"),
-    (IndexedSlices(ONE, np.array([0.0])), ValueError, "int32 or int64, got 1-d float64"),
-    (IndexedSlices(ONE, np.array([[0]])), ValueError, "int32 or int64, got 2-d int64"),
-    (IndexedSlices(ONE, np.asarray(0)), ValueError, "int32 or int64, got 0-d int64"),
-    (IndexedSlices(ONE, np.array([0, 1])), ValueError, r"one row of values per index.*\(1, 2\)"),
-    (IndexedSlices(np.ones(1), np.array([0])), ValueError, r"must have the shape \(1, 2\)"),
-    (IndexedSlices(np.ones((1, 3)), np.array([0])), ValueError, r"\(1, 2\), got \(1, 3\)"),
-    (IndexedSlices(np.ones((1, 2), int), np.array([0])), ValueError, "got int64"),
+    (
+        IndexedSlices(ONE, np.array([3])),
+        ValueError,
+        r"received 3, for .*table: 3 is not in \[0, 3\)",
+    ),
+    (
+        IndexedSlices(ONE, np.array([-1])),
+        ValueError,
+        r"received -1, for .*table: -1 is not in \[0, 3\)",
+    ),
+    (IndexedSlices(ONE, np.array([0], np.int16)), ValueError, "int32 or int64, received 1-d int16"),
+    (IndexedSlices(ONE, np.array([0.0])), ValueError, "int32 or int64, received 1-d float64"),
+    (IndexedSlices(ONE, np.array([[0]])), ValueError, "int32 or int64, received 2-d int64"),
+    (IndexedSlices(ONE, np.asarray(0)), ValueError, "int32 or int64, received 0-d int64"),
+    (
+        IndexedSlices(ONE, np.array([0, 1])),
+        ValueError,
+        r"one row of values for each index.*\(1, 2\)",
+    ),
+    (IndexedSlices(np.ones(1), np.array([0])), ValueError, r"values of shape \(1, 2\)"),
+    (IndexedSlices(np.ones((1, 3)), np.array([0])), ValueError, r"\(1, 2\), received \(1, 3\)"),
+    (IndexedSlices(np.ones((1, 2), int), np.array([0])), ValueError, "received int64"),
     (IndexedSlices(ONE, None), TypeError, "NoneType"),
     (IndexedSlices(None, np.array([0])), TypeError, "NoneType"),
 ]
