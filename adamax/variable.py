@@ -101,6 +101,8 @@ class Variable(Operators):
             value = array_namespace(value).asarray(_constant(value), copy=True)
         self._hold(value, name or auto_name("variable"), trainable, constraint)
 
+    _was_read = False  # since the last step: whether anybody may hold the array
+
     def _hold(
         self,
         value: Array,
@@ -124,11 +126,11 @@ class Variable(Operators):
     def value(self) -> Array:
         """The array itself, not a copy. If its library has writable arrays, steps write to it."""
         loss = current_loss()
-        if loss is not None:
-            return loss.read(self, self._value)
-        if running:
+        value = self._value if loss is None else loss.read(self, self._value)
+        self._was_read |= value is self._value
+        if loss is None and running:
             note_read_elsewhere(self)
-        return self._value
+        return value
 
     @property
     def shape(self) -> tuple[int, ...]:

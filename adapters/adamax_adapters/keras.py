@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Any, Self
 from adamax import validation
 from adamax._public import public
 from adamax.given import held
-from adamax.rule import coefficients
 from adamax.schedules import LearningRateSchedule
 from adamax.sparse import Gradient
 from adamax.variable import Variable
 from adamax_adapters import config as configs
 from adamax_adapters.backends import checked_backend
-from adamax_adapters.backends.plan import advance
+from adamax_adapters.backends.plan import prepared
 from adamax_adapters.gradients import Engine, gradient_pairs
 from adamax_adapters.optimizer import habits
 from adamax_adapters.optimizer import hyperparameters as hyper
 from adamax_adapters.optimizer import weights as host
 from adamax_adapters.optimizer.pairs import complete_pairs, ready_pairs, updatable
 from adamax_adapters.optimizer.slots import Slots
+from adamax_adapters.optimizer.targets import Targets
 
 __all__ = ["Adamax"]
 
@@ -117,7 +117,7 @@ class Adamax:
         self._iterations: Variable | None = None
         self._added: list[Variable] = []
 
-    __getstate__ = hyper.plain_state
+    __getstate__ = host.copied_state
     __repr__ = configs.representation
     get_config, to_json = configs.get_config, configs.to_json
     add_weight = host.add_weight
@@ -176,21 +176,23 @@ class Adamax:
         -----
         A variable passed twice takes two steps with the same t.
         """
-        gradients, variables = ready_pairs(grads_and_vars, self._slots, self._limits)
+        gradients, known = ready_pairs(grads_and_vars, self._slots, self._limits)
         if not gradients:
             return self.iterations
-        with self._slots.targets(variables) as targets:
+
+        def prepare(targets: Targets) -> Callable[[], None]:
             t = host.step_after(self.iterations)
-            c = coefficients(
-                t,
-                learning_rate=self.current_learning_rate,
-                beta_1=self.beta_1,
-                beta_2=self.beta_2,
-                epsilon=self.epsilon,
-            )
-            advance(targets, gradients, c, self.backend)
-            self.iterations.value[...] = t
-            return self.iterations
+            c = hyper.coefficients_of(self, t)
+            write = prepared(targets, gradients, c, self.backend)
+
+            def advance() -> None:
+                write()
+                self.iterations._value[...] = t
+
+            return advance
+
+        self._slots.step(known, prepare)
+        return self.iterations
 
     def minimize(
         self,
@@ -240,7 +242,7 @@ class Adamax:
         variables = self._slots.chosen([var_list])
         for variable in variables:
             updatable(variable)
-        self._slots.build(variables)
+        self._slots.change(lambda: self._slots.build(variables))
 
     def add_slot(self, var: Any, slot_name: str, initializer: Any = "zeros") -> Variable:
         """Return the slot of that name; make it where there is none.
@@ -248,7 +250,8 @@ class Adamax:
         `initializer` is 'zeros', 'ones', a callable (shape, dtype=dtype) -> array, or the value.
         The slot is in the namespace and on the device of `var`; float32 where `var` has 16 bits.
         """
-        return self._slots.add(self._slots.holders([held(var)])[0], slot_name, initializer)
+        variable = self._slots.holders([held(var)])[0]
+        return self._slots.change(lambda: self._slots.add(variable, slot_name, initializer))
 
     def get_slot(self, var: Any, slot_name: str) -> Variable:
         """Return a slot that is there; KeyError if it is not."""
@@ -269,14 +272,15 @@ class Adamax:
 
     def get_weights(self) -> list[Any]:
         """Return NumPy copies of `weights`."""
-        return [weight.numpy() for weight in self.weights]
+        return self._slots.read(lambda: [weight.numpy() for weight in self.weights])
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Assign arrays as from `get_weights` to all `weights`, or to none.
 
         Call `build` before, if no step was taken. ValueError if their number or a shape is wrong.
         """
-        host.assign_all(self.weights, weights, self._name)
+        values = host.fitted(self.weights, weights, self._name)
+        self._slots.change(lambda: host.assignment(self.weights, values))
 
     @classmethod
     def from_config(

@@ -21,8 +21,8 @@ from adamax import Adamax, IndexedSlices, Variable
 from adamax.rule import Coefficients
 from adamax_adapters.backends import memory, plan, replay, threads
 from adamax_adapters.backends import numpy as numpy_backend
+from adamax_adapters.optimizer import identity
 from adamax_adapters.optimizer import pairs as ready
-from adamax_adapters.optimizer import slots
 
 Array = Any
 
@@ -139,8 +139,8 @@ def test_gathered_arrays_are_bounded() -> None:
     optimizer = Adamax(backend="standard")
     optimizer.build(params)
     targets = [(p, optimizer.get_slot(p, "m"), optimizer.get_slot(p, "v")) for p in params]
-    advance = memory.dense(lambda *args: sizes.append(0), together, targets)
-    advance([p.value for p in params], Coefficients(0.1, 0.9, 0.0, 0.1))
+    prepare = memory.dense(lambda *size: sizes.append(0), together, targets)  # type: ignore[arg-type]
+    prepare([p.value for p in params], Coefficients(0.1, 0.9, 0.0, 0.1))()
     assert sum(sizes) == 600 * 1000
     assert max(sizes) <= memory.TOGETHER
     assert len(sizes) == 3
@@ -174,7 +174,7 @@ def test_raw_arrays_are_recognised_at_a_glance(monkeypatch: pytest.MonkeyPatch) 
     optimizer = Adamax()
     pairs = [(np.ones(10), np.ones(10)) for _ in range(5)]
     optimizer.apply_gradients(pairs)
-    places = counted(monkeypatch, slots, "memory_of")
+    places = counted(monkeypatch, identity, "memory_of")
     checks = counted(monkeypatch, ready, "_checked")
     optimizer.apply_gradients(pairs)
     assert places == {"memory_of": 5}
@@ -202,11 +202,11 @@ def test_rows_cost_what_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
     optimizer.apply_gradients([(slices, table_variable)])
     advanced: list[int] = []
 
-    def noting(kernel: Any, p: Array, *rest: Any) -> None:
+    def noting(run: Any, p: Array, *rest: Any) -> Any:
         advanced.append(p.size)
-        memory.advance_whole(kernel, p, *rest)
+        return memory.whole(run, p, *rest)
 
-    monkeypatch.setattr("adamax_adapters.backends.table.advance_whole", noting)
+    monkeypatch.setattr("adamax_adapters.backends.table.whole", noting)
     with peak() as found:
         optimizer.apply_gradients([(slices, table_variable)])
     assert advanced == [50 * 64]
@@ -235,15 +235,16 @@ def test_jax_guards_products_that_are_summed(monkeypatch: pytest.MonkeyPatch) ->
     assert guards == {"_rounded": 2}
 
 
-def test_jax_writes_over_its_own_arrays_alone() -> None:
-    """What a step has made is the memory of the next; what somebody holds or brought is not."""
+@pytest.mark.parametrize("backend", ["jax", "jax_donated"])
+def test_jax_donates_its_own_arrays_alone(backend: str) -> None:
+    """Arrays that a step has made are donated to the next; those that a user holds are not."""
     jnp = pytest.importorskip("jax.numpy")
     brought = jnp.ones(100_000)
-    w, optimizer = Variable(brought), Adamax(0.1)
+    w, optimizer = Variable(brought), Adamax(0.1, backend=backend)
 
     def step() -> int:
         optimizer.apply_gradients([(jnp.ones(100_000), w)])
-        return int(w.value.unsafe_buffer_pointer())
+        return int(w._value.unsafe_buffer_pointer())
 
     first = step()
     assert step() == first
@@ -254,6 +255,41 @@ def test_jax_writes_over_its_own_arrays_alone() -> None:
     np.testing.assert_array_equal(np.asarray(held), copy)
     np.testing.assert_array_equal(np.asarray(brought), np.ones(100_000))
     np.testing.assert_allclose(np.asarray(moment), 0.19, rtol=1e-6)
+
+
+ALIASES: dict[str, Callable[[Any, Any], Any]] = {
+    "device_put": lambda x, jax: jax.device_put(x, jax.devices()[0]),
+    "to_device": lambda x, jax: x.to_device(jax.devices()[0]),
+    "addressable_data": lambda x, jax: x.addressable_data(0),
+}
+
+
+@pytest.mark.parametrize("alias", ALIASES)
+@pytest.mark.parametrize("part", ["variable", "slot"])
+def test_jax_keeps_the_memory_of_an_alias(alias: str, part: str) -> None:
+    """An array of the same memory, which no count of references shows, outlives later steps."""
+    jax = pytest.importorskip("jax")
+    w, optimizer = Variable(jax.numpy.ones(3)), Adamax(0.1)
+    for _ in range(2):
+        optimizer.apply_gradients([(jax.numpy.ones(3), w)])
+    read = w if part == "variable" else optimizer.get_slot(w, "m")
+    expected = read.numpy()
+    kept = ALIASES[alias](read.value, jax)
+    for _ in range(3):
+        optimizer.apply_gradients([(jax.numpy.ones(3), w)])
+    np.testing.assert_array_equal(np.asarray(kept), expected)
+
+
+def test_jax_donates_what_was_read_if_it_is_told_to() -> None:
+    """A step deletes the parameter that was read, and let go, with jax_donated alone."""
+    jnp = pytest.importorskip("jax.numpy")
+    for backend in ("jax", "jax_donated"):
+        w, optimizer = Variable(jnp.ones(3)), Adamax(0.1, backend=backend)
+        for _ in range(2):
+            optimizer.apply_gradients([(w.value * 1.0, w)])
+        alias = w.value.addressable_data(0)
+        optimizer.apply_gradients([(jnp.ones(3), w)])
+        assert alias.is_deleted() == (backend == "jax_donated")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

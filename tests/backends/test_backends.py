@@ -31,7 +31,7 @@ def test_ways_of_tensors() -> None:
 
 def test_ways_of_jax() -> None:
     """JAX compiles for itself."""
-    assert ways(pytest.importorskip("jax.numpy").zeros(1)) == ("jax", "standard")
+    assert ways(pytest.importorskip("jax.numpy").zeros(1)) == ("jax", "jax_donated", "standard")
 
 
 def test_the_fastest_that_is_there_is_taken() -> None:
@@ -73,7 +73,9 @@ def test_a_backend_for_other_arrays_is_refused() -> None:
 @pytest.mark.parametrize("name", ["Numba", "", 3, "tensorflow"])
 def test_unknown_names_are_refused(name: Any) -> None:
     """A name that is no backend's is a ValueError that lists those there are."""
-    with pytest.raises(ValueError, match="Expected backend to be one of cupy, jax, numba"):
+    with pytest.raises(
+        ValueError, match="Expected backend to be one of cupy, jax, jax_donated, numba"
+    ):
         Adamax(backend=name)
 
 

@@ -66,7 +66,7 @@ def test_two_launches_advance_200_small_arrays(host: Host) -> None:
     wanted = [advanced(*quadruple) for quadruple in arrays]
     advance = backend.dense([target(p, m, u) for p, _, m, u in arrays])
     assert not host.launches
-    advance([as_cupy(g) for _, g, _, _ in arrays], C)
+    advance([as_cupy(g) for _, g, _, _ in arrays], C)()
     for (p, _, m, u), new in zip(arrays, wanted, strict=True):
         assert_equal((p, m, u), new)
     assert len(host.launches) == 2
@@ -94,7 +94,7 @@ def test_each_step_launches_once_whatever_the_gradients(host: Host) -> None:
         c = coefficients(t, learning_rate=0.1, beta_1=0.9, beta_2=0.99, epsilon=1e-7)
         g = g * -1.5
         wanted = advanced(p, g, m, u, c)
-        advance([as_cupy(g)], c)
+        advance([as_cupy(g)], c)()
         assert_equal((p, m, u), wanted)
     assert len(host.launches) == 3
     assert len(host.kernels) == 1
@@ -116,7 +116,7 @@ def test_launches_are_one_of_small_arrays_and_one_a_large(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backend, "SMALL", limit)
         advance = backend.dense([target(p, m, u) for p, _, m, u in arrays])
-    advance([as_cupy(g) for _, g, _, _ in arrays], C)
+    advance([as_cupy(g) for _, g, _, _ in arrays], C)()
     for (p, _, m, u), new in zip(arrays, wanted, strict=True):
         assert_equal((p, m, u), new)
     small = {p.dtype for p, *_ in arrays if 0 < p.size <= limit}
@@ -134,7 +134,7 @@ def test_overlapping_variables_are_advanced_in_order(host: Host) -> None:
     advance = backend.dense(
         [target(memory[part], m, u) for part, (_, m, u) in zip(parts, rest, strict=True)]
     )
-    advance([as_cupy(g) for g, _, _ in rest], C)
+    advance([as_cupy(g) for g, _, _ in rest], C)()
     assert np.array_equal(memory, wanted)
     assert len(host.launches) == 3
 
@@ -145,7 +145,7 @@ def test_parts_of_one_buffer_share_a_launch(host: Host) -> None:
     g, m, u = made((3, 40), "float64", 2)[1:]
     wanted = advanced(memory, g, m, u)
     advance = backend.dense([target(*parts) for parts in zip(memory, m, u, strict=True)])
-    advance([as_cupy(x) for x in g], C)
+    advance([as_cupy(x) for x in g], C)()
     assert_equal((memory, m, u), wanted)
     assert len(host.launches) == 1
 
@@ -155,7 +155,7 @@ def test_launches_are_on_the_arrays_own_device(host: Host) -> None:
     arrays = [made((3,), "float32", i) for i in range(4)]
     targets = [target(p, m, u, device=i % 2) for i, (p, _, m, u) in enumerate(arrays)]
     advance = backend.dense(targets)
-    advance([as_cupy(g, device=i % 2) for i, (_, g, _, _) in enumerate(arrays)], C)
+    advance([as_cupy(g, device=i % 2) for i, (_, g, _, _) in enumerate(arrays)], C)()
     assert sorted(launch.device for launch in host.launches) == [0, 1]
     assert [launch.grid for launch in host.launches] == [(1, 2)] * 2
     assert host.device == 0
@@ -167,7 +167,7 @@ def test_half_precision_is_stored_and_not_computed(host: Host, same: bool) -> No
     p, g, m, u = made((40,), "float16", 3)
     g = g.astype("float16") if same else g
     wanted = advanced(p, g, m, u)
-    backend.dense([target(p, m, u)])([as_cupy(g)], C)
+    backend.dense([target(p, m, u)])([as_cupy(g)], C)()
     assert_equal((p, m, u), wanted)
     ((code, _, _),) = host.kernels
     assert ("const __half* g" in code) is same
@@ -178,13 +178,13 @@ def test_strided_variables_take_the_plain_rule(host: Host, monkeypatch: pytest.M
     plain: list[Any] = []
 
     def dense(targets: Any) -> Any:
-        return lambda gradients, c: plain.append((targets, gradients, c))
+        return lambda gradients, c: lambda: plain.append((targets, gradients, c))
 
     monkeypatch.setattr(standard, "dense", dense)
     p, g, m, u = made((6, 4), "float64", 4)
     strided, whole = target(p[:, ::2], m[:, :2], u[:, :2]), target(*made((3,), "float64", 5)[1:])
     gradients = [as_cupy(g[:, :2]), as_cupy(made((3,), "float64", 6)[0])]
-    backend.dense([strided, whole])(gradients, C)
+    backend.dense([strided, whole])(gradients, C)()
     assert plain == [([strided], gradients[:1], C)]
     assert len(host.launches) == 1
 
@@ -215,10 +215,10 @@ def test_a_step_size_can_be_read_from_the_device(host: Host, dtype: str) -> None
         step_size[...] = value
         wanted = advanced(p, g, m, u, C._replace(step_size=value))
         with backend.step_size_from({dtype: as_cupy(step_size)}):
-            advance([as_cupy(g)], C)
+            advance([as_cupy(g)], C)()
         assert_equal((p, m, u), wanted)
     wanted = advanced(p, g, m, u)
-    advance([as_cupy(g)], C)
+    advance([as_cupy(g)], C)()
     assert_equal((p, m, u), wanted)
 
 
@@ -226,7 +226,7 @@ def test_a_step_size_can_be_read_from_the_device(host: Host, dtype: str) -> None
 def test_coefficients_are_passed_in_the_compute_dtype(host: Host, dtype: str) -> None:
     """No double reaches a float32 kernel: CuPy would pass a Python float as one."""
     p, g, m, u = made((4,), dtype, 10)
-    backend.dense([target(p, m, u)])([as_cupy(g)], C)
+    backend.dense([target(p, m, u)])([as_cupy(g)], C)()
     (launch,) = host.launches
     assert [type(x) for x in launch.arguments[1:]] == [np.dtype(dtype).type] * 4
     assert launch.arguments[0].nbytes + 4 * 8 <= 4096
@@ -236,8 +236,8 @@ def test_nothing_to_do_is_no_launch(host: Host) -> None:
     """Empty arrays, and no rows, launch nothing."""
     p, g, m, u = made((0, 3), "float64", 11)
     empty = target(p, m, u)
-    backend.dense([empty])([as_cupy(g)], C)
-    backend.rows(empty, IndexedSlices(as_cupy(g), as_cupy(np.zeros(0, np.int64))), C)
+    backend.dense([empty])([as_cupy(g)], C)()
+    backend.rows(empty, IndexedSlices(as_cupy(g), as_cupy(np.zeros(0, np.int64))), C)()
     assert not host.launches
 
 

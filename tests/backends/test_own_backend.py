@@ -13,7 +13,8 @@ import pytest
 from adamax import Adamax, IndexedSlices, Variable
 from adamax.rule import Coefficients
 from adamax_adapters.backends import backend_for, standard
-from adamax_adapters.optimizer.slots import Target
+from adamax_adapters.backends.contract import Prepare, Write
+from adamax_adapters.optimizer.targets import Target
 
 Array = Any
 
@@ -25,13 +26,13 @@ class Noting:
         self.prepared: list[str] = []
         self.of_rows: list[str] = []
 
-    def dense(self, targets: Sequence[Target]) -> Callable[[Sequence[Array], Coefficients], None]:
+    def dense(self, targets: Sequence[Target]) -> Prepare:
         self.prepared += [variable.name for variable, _, _ in targets]
         return standard.dense(targets)
 
-    def rows(self, target: Target, slices: IndexedSlices, c: Coefficients) -> None:
+    def rows(self, target: Target, slices: IndexedSlices, c: Coefficients) -> Write:
         self.of_rows.append(target[0].name)
-        standard.rows(target, slices, c)
+        return standard.rows(target, slices, c)
 
 
 def trained(backend: Any, steps: int = 3) -> tuple[Adamax, list[Variable]]:

@@ -142,7 +142,7 @@ def test_a_copy_waits_for_nobody(copied: Callable[[Any], Any], tmp_path: Path) -
     optimizer, variables = parts()
     step(optimizer, variables)
     other = copied(optimizer)
-    with optimizer._slots.lock:
+    with optimizer._slots._guard._lock:
         thread = threading.Thread(target=save_checkpoint, args=(tmp_path / "file", other))
         thread.start()
         thread.join(timeout=60)

@@ -86,7 +86,9 @@ def test_errors_of_the_caller_are_the_callers() -> None:
 @pytest.mark.parametrize("variable", [[1.0, 1.0], 1.0, "w", object()])
 def test_what_is_no_variable_is_a_type_error(variable: Any) -> None:
     """A list or a number cannot be updated; the error says how to make a variable of it."""
-    with pytest.raises(TypeError, match=r"expected a Variable or a writable array.*wrap it"):
+    with pytest.raises(
+        TypeError, match=r"Expected an adamax.Variable or a writable array.*wrap it"
+    ):
         Adamax().apply_gradients([(np.ones(2), W), (np.ones(2), variable)])
     np.testing.assert_array_equal(W.value, np.ones(2))
 

@@ -97,7 +97,7 @@ def test_arrays_that_are_known_stay_alive() -> None:
     gc.collect()
     assert gone() is not None
     for count in range(2, 6):
-        step(optimizer, np.ones(1000))
+        step(optimizer, np.ones(1000 + count))
         assert len(optimizer.weights) == 1 + 2 * count
     del optimizer
     gc.collect()
@@ -185,6 +185,7 @@ def immutable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let NumPy's arrays pass for those of JAX, which cannot be written to at all."""
     for module in (
         "adamax.variable",
+        "adamax_adapters.optimizer.identity",
         "adamax_adapters.optimizer.slots",
         "adamax_adapters.optimizer.pairs",
     ):
@@ -220,7 +221,7 @@ def test_immutable_arrays_in_variables_are_replaced() -> None:
 def test_empty_variables_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Variables without elements have slots of their own, though libraries give them no address."""
     monkeypatch.setattr(
-        "adamax_adapters.optimizer.slots.memory_of",
+        "adamax_adapters.optimizer.identity.memory_of",
         lambda x: "nowhere" if 0 in x.shape else memory_of(x),
     )
     a, b = (Variable(np.ones((0, 3)), name=name) for name in "ab")

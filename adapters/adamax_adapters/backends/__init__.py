@@ -1,10 +1,6 @@
 """How an array library executes the rule: the backends, and which of them a variable takes.
 
-A backend is a module of this package, or any object, with two functions. They are given variables
-with their moments and gradients that have been checked, and write to all three::
-
-    dense(targets) -> advance(gradients, c)    prepares, once, what every step then calls
-    rows(target, slices, c)                    advances the listed rows of one table
+`adamax_adapters.backends.contract` says what a backend is.
 """
 
 from collections.abc import Hashable, Sequence
@@ -25,7 +21,7 @@ from adamax._arrays import (
 
 __all__ = ["BACKENDS", "backend_for", "checked_backend", "fastest", "problem", "ways"]
 
-BACKENDS = ("cupy", "jax", "numba", "numpy", "standard", "torch")
+BACKENDS = ("cupy", "jax", "jax_donated", "numba", "numpy", "standard", "torch")
 
 
 def ways(array: Array) -> tuple[str, ...]:
@@ -33,7 +29,7 @@ def ways(array: Array) -> tuple[str, ...]:
     if is_cupy_array(array):
         return "cupy", "standard"
     if is_jax_array(array):
-        return "jax", "standard"
+        return "jax", "jax_donated", "standard"
     if is_torch_array(array):
         plain = type(array).__name__ == "Tensor" and str(array.layout) == "torch.strided"
         if not plain:

@@ -7,10 +7,10 @@ from typing import Any
 import cupy
 
 from adamax._arrays import Array, is_cupy_array
-from adamax.rule import coefficients
 from adamax.variable import Variable
 from adamax_adapters.backends.cupy import step_size_from
 from adamax_adapters.keras import Adamax
+from adamax_adapters.optimizer.hyperparameters import coefficients_of
 from adamax_adapters.optimizer.weights import step_after
 
 __all__ = ["captured"]
@@ -72,12 +72,6 @@ def _launch(optimizer: Adamax, step_sizes: Mapping[str, Array], graph: Any, pool
 
 def _set_next(step_sizes: Mapping[str, Array], optimizer: Adamax) -> None:
     """Write the step size of the next step, in the order of the current stream."""
-    c = coefficients(
-        step_after(optimizer.iterations),
-        learning_rate=optimizer.current_learning_rate,
-        beta_1=optimizer.beta_1,
-        beta_2=optimizer.beta_2,
-        epsilon=optimizer.epsilon,
-    )
+    c = coefficients_of(optimizer, step_after(optimizer.iterations))
     for array in step_sizes.values():
         array.fill(c.step_size)

@@ -6,12 +6,12 @@ nothing waits for the device. Launches are on the current stream of the arrays' 
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any
 
 import cupy
 import numpy as np
@@ -20,17 +20,15 @@ from adamax._arrays import Array, array_namespace, in_dtype
 from adamax.rule import Coefficients
 from adamax.sparse import IndexedSlices
 from adamax_adapters.backends import standard
+from adamax_adapters.backends.contract import Prepare, Write
 from adamax_adapters.backends.cuda_source import CAPACITY, DENSE, OPTIONS, ROWS, source
 from adamax_adapters.backends.trace import ARRAYS
-from adamax_adapters.optimizer.slots import Target
+from adamax_adapters.optimizer.targets import Target
 
 if cupy.cuda.runtime.is_hip:
     raise ImportError("the kernels are CUDA's, and this CuPy is for the GPUs of AMD")
 
 __all__ = ["dense", "rows", "step_size_from"]
-
-Advance: TypeAlias = Callable[[Sequence[Array], Coefficients], None]
-"""What advances certain arrays by one step, in place, given their gradients."""
 
 ADDRESS = np.dtype([(name, np.int64) for name in (*ARRAYS, "size")])
 TABLE = np.dtype([("arrays", ADDRESS, CAPACITY)])
@@ -44,13 +42,13 @@ SMALL = 1 << 16
 _step_sizes: ContextVar[Mapping[str, Array] | None] = ContextVar("step_sizes", default=None)
 
 
-def dense(targets: Sequence[Target]) -> Advance:
-    """Return what advances `targets` by their gradients, in place.
+def dense(targets: Sequence[Target]) -> Prepare:
+    """Return what prepares a step of `targets`, in place.
 
     A gradient is in the dtype of its slots or in that of its parameter.
     """
     arrays = [tuple(part.value for part in target) for target in targets]
-    jobs: list[tuple[list[int], Advance]] = []
+    jobs: list[tuple[list[int], Prepare]] = []
     groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     apart = not _overlap([p for p, _, _ in arrays])
     for place, (p, m, u) in enumerate(arrays):
@@ -66,34 +64,42 @@ def dense(targets: Sequence[Target]) -> Advance:
         ]
     jobs.sort(key=lambda job: job[0])
 
-    def advance(gradients: Sequence[Array], c: Coefficients) -> None:
+    def prepare(gradients: Sequence[Array], c: Coefficients) -> Write:
+        writes: list[tuple[int, Write]] = []
         for places, job in jobs:
             p, m, _ = arrays[places[0]]
             with cupy.cuda.Device(p.data.device_id):
-                job([gradients[place] for place in places], _with_step_size(c, m.dtype))
+                write = job([gradients[place] for place in places], _with_step_size(c, m.dtype))
+            writes.append((p.data.device_id, write))
 
-    return advance
+        def launch() -> None:
+            for device, write in writes:
+                with cupy.cuda.Device(device):
+                    write()
+
+        return launch
+
+    return prepare
 
 
-def rows(target: Target, slices: IndexedSlices, c: Coefficients) -> None:
-    """Advance the listed rows of a table, in place; the others are not read.
+def rows(target: Target, slices: IndexedSlices, c: Coefficients) -> Write:
+    """Prepare a step of the listed rows of a table, in place; the others are not read.
 
     Duplicate rows are summed, always in the same order; those outside the table are left out.
     """
     p, m, u = (part.value for part in target)
     listed = slices.indices.shape[0]
     if listed == 0 or p.size == 0:
-        return
+        return lambda: None
     c = _with_step_size(c, m.dtype)
     with cupy.cuda.Device(p.data.device_id):
         if not _contiguous(p, m, u):
-            standard.rows(target, slices, c)
-            return
+            return standard.rows(target, slices, c)
         xp = array_namespace(p)
         values = xp.broadcast_to(in_dtype(slices.values, m.dtype, xp), (listed, *p.shape[1:]))
         indices = cupy.ascontiguousarray(in_dtype(slices.indices, xp.int64, xp))
         order = xp.argsort(indices, stable=True)
-        _advance_rows(p, cupy.ascontiguousarray(values), indices, order, m, u, c)
+        return partial(_advance_rows, p, cupy.ascontiguousarray(values), indices, order, m, u, c)
 
 
 @contextmanager
@@ -120,7 +126,8 @@ def _advance_rows(
     address = np.array([(p.data.ptr, g.data.ptr, m.data.ptr, u.data.ptr, g.size)], ADDRESS)
     kernel, scalars = _kernel_and_scalars(ROWS, p, g, m, c)
     threads = min(THREADS, -(-width // 32) * 32)
-    kernel(indices.shape, (threads,), (address, indices, order, *sizes, *scalars))
+    with cupy.cuda.Device(p.data.device_id):
+        kernel(indices.shape, (threads,), (address, indices, order, *sizes, *scalars))
 
 
 def _split(group: Sequence[int], arrays: Sequence[tuple[Array, ...]]) -> Iterator[list[int]]:
@@ -131,8 +138,8 @@ def _split(group: Sequence[int], arrays: Sequence[tuple[Array, ...]]) -> Iterato
     yield from ([place] for place in group if arrays[place][0].size > SMALL)
 
 
-def _batch(arrays: Sequence[tuple[Array, ...]]) -> Advance:
-    """Return what advances arrays of the same dtypes in one launch."""
+def _batch(arrays: Sequence[tuple[Array, ...]]) -> Prepare:
+    """Return what prepares a step of arrays of the same dtypes, in one launch."""
     p, m, _ = arrays[0]
     table = np.zeros(1, TABLE)
     addresses = table["arrays"][0, : len(arrays)]
@@ -141,15 +148,20 @@ def _batch(arrays: Sequence[tuple[Array, ...]]) -> Advance:
     addresses["size"] = [param.size for param, _, _ in arrays]
     grid = (-(-int(addresses["size"].max()) // THREADS), len(arrays))
 
-    def advance(gradients: Sequence[Array], c: Coefficients) -> None:
+    def prepare(gradients: Sequence[Array], c: Coefficients) -> Write:
         stored = p.dtype if all(g.dtype == p.dtype for g in gradients) else m.dtype
         xp = array_namespace(p)
         given = [cupy.ascontiguousarray(in_dtype(g, stored, xp)) for g in gradients]
         addresses["g"] = [g.data.ptr for g in given]
         kernel, scalars = _kernel_and_scalars(DENSE, p, given[0], m, c)
-        kernel(grid, (THREADS,), (table, *scalars))
 
-    return advance
+        def launch() -> None:
+            given  # noqa: B018 - whose memory the launch reads
+            kernel(grid, (THREADS,), (table, *scalars))
+
+        return launch
+
+    return prepare
 
 
 def _kernel_and_scalars(

@@ -1,8 +1,9 @@
-"""JAX: one compiled call a step, which writes over the arrays of the last one.
+"""JAX: one compiled call a step, to which arrays of the last step are donated.
 
-JAX gives an array's memory away only if it is told to, and the array is lost then. It is told so
-of arrays that a step before has made and that nobody but their variables refers to. A value that
-the caller holds, or has brought, stays whole.
+JAX reuses the memory of an array only if the array is donated, which deletes it and every other
+array of that memory. So a step donates what the step before has made and nobody has read since: of
+an array that was read there may be an alias, which no count of references shows. Where parameters
+are read at every step, the backend `jax_donated` donates them all the same.
 """
 
 import sys
@@ -21,8 +22,9 @@ from adamax.layout import devices_of
 from adamax.rule import Coefficients
 from adamax.sparse import IndexedSlices, set_rows, sum_duplicates
 from adamax.variable import Variable
+from adamax_adapters.backends.contract import Prepare, Write
 from adamax_adapters.backends.trace import ARRAYS, trace
-from adamax_adapters.optimizer.slots import Target
+from adamax_adapters.optimizer.targets import Target
 
 __all__ = ["dense", "rows"]
 
@@ -42,42 +44,75 @@ _made: dict[int, ref[Array]] = {}
 """The array that a step has made, by the identity of the variable that it was made for."""
 
 
-def dense(targets: Sequence[Target]) -> Callable[[Sequence[Array], Coefficients], None]:
-    """Return what advances `targets` by their gradients, in one call for each set of devices."""
+def dense(targets: Sequence[Target], donate_read: bool = False) -> Prepare:
+    """Return what prepares a step of `targets`, in one call for each set of devices.
+
+    Parameters
+    ----------
+    donate_read : bool
+        Whether parameters are also donated that have been read since the last step, if Python
+        refers to them nowhere else.
+    """
     groups: dict[Any, list[int]] = defaultdict(list)
     for place, (variable, _, _) in enumerate(targets):
-        groups[frozenset(devices_of(variable.value) or ())].append(place)
+        groups[frozenset(devices_of(variable._value) or ())].append(place)
     if len(groups) == 1:
-        return partial(_advance, _dense_step, targets)
+        return partial(_prepared, _dense_step, targets, donate_read)
     jobs = [(places, [targets[place] for place in places]) for places in groups.values()]
 
-    def advance(gradients: Sequence[Array], c: Coefficients) -> None:
-        for places, part in jobs:
-            _advance(_dense_step, part, [gradients[place] for place in places], c)
+    def prepare(gradients: Sequence[Array], c: Coefficients) -> Write:
+        writes = [
+            _prepared(_dense_step, part, donate_read, [gradients[place] for place in places], c)
+            for places, part in jobs
+        ]
+        return lambda: [write() for write in writes]
 
-    return advance
-
-
-def rows(target: Target, slices: IndexedSlices, c: Coefficients) -> None:
-    """Advance the listed rows of a table; the others are not read."""
-    _advance(_rows_step, [target], IndexedSlices(slices.values, slices.indices), c)
+    return prepare
 
 
-def _advance(step: Callable[..., Any], targets: Sequence[Target], *args: Any) -> None:
+def rows(
+    target: Target, slices: IndexedSlices, c: Coefficients, donate_read: bool = False
+) -> Write:
+    """Prepare a step of the listed rows of a table; the others are not read."""
+    listed = IndexedSlices(slices.values, slices.indices)
+    return _prepared(_rows_step, [target], donate_read, listed, c)
+
+
+def _prepared(
+    step: Callable[..., Any], targets: Sequence[Target], donate_read: bool, *args: Any
+) -> Write:
     columns = list(zip(*targets, strict=True))
-    spare = [_is_spare(column) for column in columns]
+    are_spare = [_is_spare(column, donate_read and i == 0) for i, column in enumerate(columns)]
+    if any(are_spare):  # what is donated is gone as soon as the call has begun
+        return lambda: _keep(columns, _called(step, columns, are_spare, *args))
+    return partial(_keep, columns, _called(step, columns, are_spare, *args))
+
+
+def _called(
+    step: Callable[..., Any],
+    columns: Sequence[Sequence[Variable]],
+    are_spare: list[bool],
+    *args: Any,
+) -> Any:
     parts = [[part._value for part in column] for column in columns]
-    given = [arrays if is_spare else None for arrays, is_spare in zip(parts, spare, strict=True)]
-    lent = [None if is_spare else arrays for arrays, is_spare in zip(parts, spare, strict=True)]
-    del parts
-    for column, new in zip(columns, step(given, lent, *args, 0), strict=True):
+    pairs = list(zip(parts, are_spare, strict=True))
+    given = [arrays if is_spare else None for arrays, is_spare in pairs]
+    lent = [None if is_spare else arrays for arrays, is_spare in pairs]
+    del parts, pairs
+    return step(given, lent, *args, 0)
+
+
+def _keep(columns: Sequence[Sequence[Variable]], arrays: Sequence[Parts]) -> None:
+    for column, new in zip(columns, arrays, strict=True):
         _made.update(zip(map(id, column), map(ref, new), strict=True))
         for part, array in zip(column, new, strict=True):
-            part._value = array
+            part._value, part._was_read = array, False
 
 
-def _is_spare(column: Sequence[Variable]) -> bool:
-    """Say whether arrays may be written over: made here, and held by their variables alone."""
+def _is_spare(column: Sequence[Variable], although_read: bool) -> bool:
+    """Say whether arrays may be donated: made here, not read since, and held by nobody else."""
+    if not although_read and any(part._was_read for part in column):
+        return False
     arrays = [part._value for part in column]
     if _holders(arrays) > _ALONE:
         return False

@@ -4,7 +4,9 @@ A kernel advances contiguous arrays of one dtype, in one dimension, in place, an
 interpreter's lock. Here is what leads arrays of any shape, stride and dtype to it.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from operator import itemgetter
 from typing import Any, TypeAlias
@@ -14,11 +16,18 @@ from numpy.lib.stride_tricks import as_strided
 
 from adamax._arrays import Array, is_torch_array
 from adamax.rule import Coefficients
-from adamax_adapters.optimizer.slots import Target
+from adamax_adapters.backends.contract import Prepare, Write
+from adamax_adapters.optimizer.targets import Target
 
-__all__ = ["Kernel", "Together", "advance_whole", "dense", "is_plain", "tell_torch", "tensors_of"]
+__all__ = ["Kernel", "Together", "dense", "is_plain", "tell_torch", "tensors_of", "whole"]
 
-Kernel: TypeAlias = Callable[[Array, Array, Array, Array, Coefficients], None]
+Run: TypeAlias = Callable[[Array, Array, Array, Array, Coefficients], None]
+"""What advances contiguous arrays of one dtype, in one dimension, in place."""
+
+Kernel: TypeAlias = Callable[[Any, int], Run]
+"""From a dtype and a number of elements to what advances arrays of it that have no more.
+
+All memory that it needs is taken here: what it returns does not fail for want of it."""
 
 Together: TypeAlias = Callable[
     [Sequence[Array], Array, Array, Array, Array], Callable[[Coefficients], None]
@@ -36,47 +45,71 @@ TOGETHER = 1 << 18
 """Elements of small arrays that are gathered for one call of the kernel."""
 
 
-def dense(
-    kernel: Kernel, together: Together, targets: Sequence[Target]
-) -> Callable[[Sequence[Array], Coefficients], None]:
-    """Return what advances `targets` by their gradients, in place."""
+def dense(kernel: Kernel, together: Together, targets: Sequence[Target]) -> Prepare:
+    """Return what prepares a step of `targets`, in place."""
     arrays = [tuple(np.asarray(part.value) for part in target) for target in targets]
-    groups = list(_groups(arrays))
+    overlap = _overlap([p for p, _, _ in arrays if p.size])
+    # Of arrays that overlap, the next reads what the last has written.
+    groups = [] if overlap else list(_groups(arrays))
+    begin = _later if overlap else whole
     buffers = {m.dtype: np.empty((2, TOGETHER), m.dtype) for _, m, _ in arrays} if groups else {}
     jobs = [_gathered(together, group, arrays, buffers) for group in groups]
     gathered = {place for group in groups for place in group}
     tensors = tensors_of(targets)
     single = [place for place in range(len(arrays)) if place not in gathered]
+    largest: dict[Any, int] = defaultdict(int)
+    for place in single:
+        _, m, _ = arrays[place]
+        largest[m.dtype] = max(largest[m.dtype], m.size)
 
-    def advance(gradients: Sequence[Array], c: Coefficients) -> None:
-        for job in jobs:
-            job(gradients, c)
+    def prepare(gradients: Sequence[Array], c: Coefficients) -> Write:
+        if tensors:
+            gradients = [np.asarray(grad) for grad in gradients]
+        runs = {dtype: kernel(dtype, size) for dtype, size in largest.items()}
+        writes: list[Write] = []
         for place in single:
             p, m, u = arrays[place]
-            advance_whole(kernel, p, np.asarray(gradients[place]), m, u, c)
-        tell_torch(tensors)
+            writes.append(begin(runs[m.dtype], p, np.asarray(gradients[place]), m, u, c))
 
-    return advance
+        def write() -> None:
+            for job in jobs:
+                job(gradients, c)
+            for one in writes:
+                one()
+            tell_torch(tensors)
+
+        return write
+
+    return prepare
 
 
-def advance_whole(kernel: Kernel, p: Array, g: Array, m: Array, u: Array, c: Coefficients) -> None:
-    """Advance one array."""
+def whole(run: Run, p: Array, g: Array, m: Array, u: Array, c: Coefficients) -> Write:
+    """Return what advances one array, of any strides and dtype."""
     if all(is_plain(x, m.dtype) for x in (p, g, m, u)):
-        kernel(p.reshape(-1), g.reshape(-1), m.reshape(-1), u.reshape(-1), c)
-        return
+        return partial(run, p.reshape(-1), g.reshape(-1), m.reshape(-1), u.reshape(-1), c)
     # Converted, aligned and made contiguous block by block, and written back.
     wanted = ["aligned", "contig", "nbo"]
     iterator: Any = np.nditer  # whose types misspell an option
-    with iterator(
+    blocks = iterator(
         [p, g, m, u],
         ["external_loop", "buffered", "zerosize_ok"],
         [[mode, *wanted] for mode in ("readwrite", "readonly", "readwrite", "readwrite")],
         op_dtypes=[m.dtype] * 4,
         casting="same_kind",
         buffersize=BLOCK,
-    ) as blocks:
-        for p, g, m, u in blocks:
-            kernel(p, g, m, u, c)
+    )
+
+    def write() -> None:
+        with blocks:
+            for p, g, m, u in blocks:
+                run(p, g, m, u, c)
+
+    return write
+
+
+def _later(*how: Any) -> Write:
+    """Return what calls `whole` and then what it returns."""
+    return lambda: whole(*how)()
 
 
 def is_plain(x: Array, dtype: Any) -> bool:
@@ -86,8 +119,6 @@ def is_plain(x: Array, dtype: Any) -> bool:
 
 def _groups(arrays: Sequence[tuple[Array, ...]]) -> Iterator[list[int]]:
     """Yield the places of small arrays, two or more, whose moments are neighbours in memory."""
-    if _overlap([p for p, _, _ in arrays if p.size]):
-        return  # the second reads what the first has written
     small = [
         place
         for place, (p, m, u) in enumerate(arrays)

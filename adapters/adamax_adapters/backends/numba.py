@@ -15,9 +15,10 @@ from adamax._arrays import Array
 from adamax.rule import Coefficients
 from adamax.sparse import IndexedSlices
 from adamax_adapters.backends import memory, table
+from adamax_adapters.backends.contract import Write
 from adamax_adapters.backends.threads import share_out
 from adamax_adapters.backends.trace import trace
-from adamax_adapters.optimizer.slots import Target
+from adamax_adapters.optimizer.targets import Target
 
 __all__ = ["dense", "kernel", "rows"]
 
@@ -26,8 +27,12 @@ _compile = partial(numba.njit, error_model="numpy", nogil=True)
 _rule = _compile(rule.rule)
 
 
-def kernel(p: Array, g: Array, m: Array, u: Array, c: Coefficients) -> None:
-    """Advance contiguous arrays of one dtype, in one dimension, in place."""
+def kernel(dtype: Any, size: int) -> memory.Run:
+    """Return what advances contiguous arrays of one dtype, in one dimension, in place."""
+    return _run
+
+
+def _run(p: Array, g: Array, m: Array, u: Array, c: Coefficients) -> None:
     scalars = _in_dtype(c, m)
     share_out(lambda start, stop: _loop(*(x[start:stop] for x in (p, g, m, u)), scalars), m.size)
 
@@ -44,13 +49,12 @@ def together(
 dense = partial(memory.dense, kernel, together)
 
 
-def rows(target: Target, slices: IndexedSlices, c: Coefficients) -> None:
-    """Advance the listed rows of a table, where they are."""
+def rows(target: Target, slices: IndexedSlices, c: Coefficients) -> Write:
+    """Prepare a step of the listed rows of a table, where they are."""
     p, m, u = arrays = [np.asarray(part.value) for part in target]
     count = slices.indices.shape[0]
     if count == 0 or not all(memory.is_plain(x, m.dtype) for x in arrays):
-        table.rows(kernel, target, slices, c)
-        return
+        return table.rows(kernel, target, slices, c)
     width = prod(p.shape[1:])
     g = np.broadcast_to(np.asarray(slices.values), (count, *p.shape[1:]))
     g = np.ascontiguousarray(g).reshape(count, width)
@@ -58,14 +62,15 @@ def rows(target: Target, slices: IndexedSlices, c: Coefficients) -> None:
     first = np.flatnonzero(np.concatenate([[True], indices[1:] != indices[:-1], [True]]))
     p, m, u = (x.reshape(x.shape[0], width) for x in (p, m, u))
     scalars = _in_dtype(c, m)
-    share_out(
-        lambda start, stop: _rows_loop(
-            first[start : stop + 1], indices, order, p, g, m, u, scalars
-        ),
-        first.shape[0] - 1,
-        width,
-    )
-    memory.tell_torch(memory.tensors_of([target]))
+
+    def loop(start: int, stop: int) -> None:
+        _rows_loop(first[start : stop + 1], indices, order, p, g, m, u, scalars)
+
+    def write() -> None:
+        share_out(loop, first.shape[0] - 1, width)
+        memory.tell_torch(memory.tensors_of([target]))
+
+    return write
 
 
 def _in_dtype(c: Coefficients, like: Array) -> Coefficients:

@@ -1,35 +1,60 @@
 """The rule executed in plain array calls: for every library, and the measure for faster ways."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 
 from adamax import rule, sparse
-from adamax._arrays import Array, array_namespace, rows_assignable
+from adamax._arrays import Array, array_namespace, is_immutable, rows_assignable
+from adamax.layout import owner_of
 from adamax.rule import Coefficients
 from adamax.sparse import IndexedSlices
-from adamax_adapters.optimizer.slots import Target
+from adamax_adapters.backends.contract import Prepare, Write
+from adamax_adapters.optimizer.targets import Target
 
 __all__ = ["dense", "rows"]
 
 
-def dense(targets: Sequence[Target]) -> Callable[[Sequence[Array], Coefficients], None]:
-    """Return what advances `targets` by their gradients, one after the other."""
+def dense(targets: Sequence[Target]) -> Prepare:
+    """Return what prepares a step of `targets`."""
+    written = [variable._value for variable, _, _ in targets if not is_immutable(variable._value)]
+    # Of arrays that share memory, the next may read what the last has written.
+    shared = len(set(map(owner_of, written))) < len(written)
 
-    def advance(gradients: Sequence[Array], c: Coefficients) -> None:
-        for target, grad in zip(targets, gradients, strict=True):
-            param, m, u = (part.value for part in target)
-            for part, new in zip(target, rule.step(param, grad, m, u, c), strict=True):
-                part.assign(new)
+    def prepare(gradients: Sequence[Array], c: Coefficients) -> Write:
+        pairs = zip(targets, gradients, strict=True)
+        new = ((target, _advanced(target, grad, c)) for target, grad in pairs)
+        return partial(_assign, new if shared else list(new))
 
-    return advance
+    return prepare
 
 
-def rows(target: Target, slices: IndexedSlices, c: Coefficients) -> None:
-    """Advance the listed rows of a table, in place where its library can write to rows."""
-    param, m, u = (part.value for part in target)
+def _advanced(target: Target, grad: Array, c: Coefficients) -> tuple[Array, Array, Array]:
+    param, m, u = (part._value for part in target)
+    return rule.step(param, grad, m, u, c)
+
+
+def _assign(new: Iterable[tuple[Target, Sequence[Array]]]) -> None:
+    for target, values in new:
+        for part, value in zip(target, values, strict=True):
+            part.assign(value)
+
+
+def rows(target: Target, slices: IndexedSlices, c: Coefficients) -> Write:
+    """Prepare a step of the listed rows of a table, in place if its library can write to rows."""
+    param, m, u = (part._value for part in target)
     xp = array_namespace(param)
     indices, *new_rows = sparse.rows_of(param, slices, m, u, c, xp=xp)
-    for part, new in zip(target, new_rows, strict=True):
-        if rows_assignable(part.value):
-            part.value[indices] = new
-        else:
-            part.assign(sparse.set_rows(part.value, indices, new, xp))
+    in_place = [rows_assignable(part._value) for part in target]
+    new = [
+        row if is_in_place else sparse.set_rows(part._value, indices, row, xp)
+        for part, row, is_in_place in zip(target, new_rows, in_place, strict=True)
+    ]
+
+    def write() -> None:
+        for part, value, is_in_place in zip(target, new, in_place, strict=True):
+            if is_in_place:
+                part._value[indices] = value
+            else:
+                part.assign(value)
+
+    return write

@@ -5,26 +5,31 @@ import numpy as np
 from adamax._arrays import Array
 from adamax.rule import Coefficients
 from adamax.sparse import IndexedSlices
-from adamax_adapters.backends.memory import Kernel, advance_whole, tell_torch, tensors_of
-from adamax_adapters.optimizer.slots import Target
+from adamax_adapters.backends.contract import Write
+from adamax_adapters.backends.memory import Kernel, tell_torch, tensors_of, whole
+from adamax_adapters.optimizer.targets import Target
 
 __all__ = ["in_order", "rows"]
 
 
-def rows(kernel: Kernel, target: Target, slices: IndexedSlices, c: Coefficients) -> None:
-    """Advance the listed rows of a table: taken out, advanced together, put back."""
+def rows(kernel: Kernel, target: Target, slices: IndexedSlices, c: Coefficients) -> Write:
+    """Advance copies of the listed rows of a table together; return what puts them back."""
     p, m, u = (np.asarray(part.value) for part in target)
     values = np.asarray(slices.values)
     count = values.shape[0]
     if count == 0:
-        return
+        return lambda: None
     indices, order = in_order(np.asarray(slices.indices))
     touched, grad = _summed(indices, np.broadcast_to(values, (count, *p.shape[1:]))[order])
     parts = [np.take(x, touched, axis=0) for x in (p, m, u)]
-    advance_whole(kernel, parts[0], grad, parts[1], parts[2], c)
-    for x, part in zip((p, m, u), parts, strict=True):
-        x[touched] = part
-    tell_torch(tensors_of([target]))
+    whole(kernel(m.dtype, grad.size), parts[0], grad, parts[1], parts[2], c)()
+
+    def write() -> None:
+        for x, part in zip((p, m, u), parts, strict=True):
+            x[touched] = part
+        tell_torch(tensors_of([target]))
+
+    return write
 
 
 def in_order(indices: Array) -> tuple[Array, Array]:

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from contextvars import copy_context
 from functools import cache
 from itertools import pairwise
 
-__all__ = ["cores", "share_out"]
+__all__ = ["cores", "share_out", "threads_for"]
 
 PART = 1 << 18
 """Elements that a thread must have to do, for waking it not to cost more than it saves."""
@@ -35,7 +36,7 @@ def share_out(
     threads take one range after the other, so that one that is late or disturbed holds up nothing.
     All have ended when this returns or raises.
     """
-    threads = min(cores(), most or size, size, size * width // PART)
+    threads = threads_for(size, width, most)
     if threads <= 1:
         work(0, size)
         return
@@ -47,14 +48,23 @@ def share_out(
         for start, stop in left:
             work(start, stop)
 
+    futures: list[Future[None]] = []
     # What NumPy does about overflow is part of the context.
-    futures = [_pool(os.getpid()).submit(copy_context().run, take) for _ in range(threads - 1)]
+    submitted = (_pool(os.getpid()).submit(copy_context().run, take) for _ in range(threads - 1))
     try:
+        with suppress(RuntimeError):  # a process that is about to end starts no threads
+            futures.extend(submitted)
         take()
     finally:
         wait(started := [future for future in futures if not future.cancel()])
     for future in started:
         future.result()
+
+
+def threads_for(size: int, width: int = 1, most: int | None = None) -> int:
+    """Return how many threads at most `share_out` uses for the same arguments; 0 is as 1."""
+    parts = min(most or size, size, size * width // PART)
+    return min(cores(), parts) if parts > 1 else parts
 
 
 @cache

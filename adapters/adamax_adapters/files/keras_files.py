@@ -3,7 +3,7 @@
 import io
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from adamax._public import public
 from adamax.variable import Variable
 from adamax_adapters.files.durable import open_regular
-from adamax_adapters.files.layouts import assign_in_order
+from adamax_adapters.files.layouts import assignment_in_order
 from adamax_adapters.files.tensorfile import CheckpointError, Tensor
 from adamax_adapters.installation import install
 from adamax_adapters.keras import Adamax
@@ -62,16 +62,19 @@ def load_keras_file(
         If h5py is not installed, which the extra ``keras-files`` installs.
     """
     slots = optimizer._slots
-    with slots.lock, slots.undone_on_error():
+
+    def prepare() -> Callable[[], float | None]:
         ordered = _in_order(slots.chosen(variables), order)
         slots.build(ordered)
         shapes = [shape for variable in ordered for shape in (variable.shape, variable.shape)]
         try:
             arrays = _read(path, shapes)
             layout = "keras" if len(arrays) == len(shapes) + 2 else "tf-keras"
-            return assign_in_order(optimizer, ordered, arrays, layout)
+            return assignment_in_order(optimizer, ordered, arrays, layout)
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"{os.fspath(path)} cannot be loaded: {error}") from None
+
+    return slots.change(prepare)
 
 
 def _in_order(variables: list[Variable], order: Sequence[str] | None) -> list[Variable]:

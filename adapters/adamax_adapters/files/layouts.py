@@ -9,7 +9,7 @@
 ================  ===========================================================================
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,9 @@ from adamax.schedules import LearningRateSchedule
 from adamax.variable import Variable
 from adamax_adapters.keras import Adamax
 from adamax_adapters.optimizer.slots import MOMENTS
-from adamax_adapters.optimizer.weights import fitted
+from adamax_adapters.optimizer.weights import assignment, fitted
 
-__all__ = ["assign_in_order", "get_keras_weights", "set_keras_weights"]
+__all__ = ["assignment_in_order", "get_keras_weights", "set_keras_weights"]
 
 LAYOUTS = ("tf.keras", "tf-keras", "keras")
 
@@ -54,11 +54,14 @@ def get_keras_weights(optimizer: Adamax, layout: str) -> list[Any]:
     >>> get_keras_weights(opt, "keras")
     [array(1), array(0.5, dtype=float32), array([0.1, 0.1]), array([1., 1.])]
     """
-    with optimizer._slots.lock:
-        weights = [place.numpy() for place in _places(optimizer, _moved(optimizer), layout)]
-        if layout == "keras" and not isinstance(optimizer.learning_rate, LearningRateSchedule):
-            weights.insert(1, np.asarray(optimizer.learning_rate, np.float32))
-        return weights
+
+    def copies() -> list[Any]:
+        return [place.numpy() for place in _places(optimizer, _moved(optimizer), layout)]
+
+    weights: list[Any] = optimizer._slots.read(copies)
+    if layout == "keras" and not isinstance(optimizer.learning_rate, LearningRateSchedule):
+        weights.insert(1, np.asarray(optimizer.learning_rate, np.float32))
+    return weights
 
 
 @public
@@ -85,14 +88,20 @@ def set_keras_weights(optimizer: Adamax, weights: Sequence[Any], layout: str) ->
         If the number of arrays or a shape is wrong, a value does not fit its variable's dtype, or
         an infinity norm is negative, which suggests the wrong `layout`.
     """
-    with optimizer._slots.lock:
-        return assign_in_order(optimizer, _moved(optimizer), weights, layout)
+
+    def prepare() -> Callable[[], float | None]:
+        return assignment_in_order(optimizer, _moved(optimizer), weights, layout)
+
+    return optimizer._slots.change(prepare)
 
 
-def assign_in_order(
+def assignment_in_order(
     optimizer: Adamax, variables: Sequence[Variable], weights: Sequence[Any], layout: str
-) -> float | None:
-    """Do what `set_keras_weights` does, with the variables in an order of their own."""
+) -> Callable[[], float | None]:
+    """Return what does what `set_keras_weights` does, with the variables in an order of their own.
+
+    It returns the learning rate.
+    """
     places = _places(optimizer, variables, layout)
     rate, rest = None, list(weights)
     if layout == "keras" and len(rest) == len(places) + 1:
@@ -105,9 +114,13 @@ def assign_in_order(
                 f"the weight provided for {place.name} is negative somewhere, which an infinity "
                 f"norm cannot be; are the weights in another layout than {layout!r}?"
             )
-    for place, value in zip(places, new, strict=True):
-        place.assign(value)
-    return rate
+    assign = assignment(places, new)
+
+    def write() -> float | None:
+        assign()
+        return rate
+
+    return write
 
 
 def _moved(optimizer: Adamax) -> list[Variable]:

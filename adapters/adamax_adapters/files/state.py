@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from adamax_adapters.files.contents import Contents, Description
 from adamax_adapters.files.tensorfile import CheckpointError, Tensor, tensor
 from adamax_adapters.keras import Adamax
 from adamax_adapters.optimizer.slots import MOMENTS
+from adamax_adapters.optimizer.weights import assignment
 
 __all__ = ["LoadReport", "restore", "snapshot"]
 
@@ -32,7 +33,8 @@ def snapshot(optimizer: Adamax, variables: Any = None) -> Contents:
 
     Parameters and errors are those of `adamax_adapters.checkpoint.save_checkpoint`.
     """
-    with optimizer._slots.lock:
+
+    def copies() -> Contents:
         valued = optimizer._slots.chosen(variables)
         return Contents(
             int(optimizer.iterations),
@@ -48,6 +50,8 @@ def snapshot(optimizer: Adamax, variables: Any = None) -> Contents:
             },
         )
 
+    return optimizer._slots.read(copies)
+
 
 def restore(
     path: str | os.PathLike[str],
@@ -62,7 +66,8 @@ def restore(
     Parameters and errors are those of `adamax_adapters.checkpoint.load_checkpoint`.
     """
     slots, tensors = optimizer._slots, contents.tensors
-    with slots.lock, slots.undone_on_error():
+
+    def prepare() -> Callable[[], LoadReport]:
         valued = optimizer._slots.chosen(variables)
         _make_slots(contents, optimizer, valued)
         places = _places(optimizer, valued)
@@ -76,13 +81,20 @@ def restore(
             hint = "" if valued else "; the optimizer has not seen a variable yet: pass variables"
             raise CheckpointError(f"{os.fspath(path)} does not fit: {_told(report)}{hint}")
         fitting = [name for name in shared if name not in report.misfits]
-        # Whatever may fail has been done before the first value changes.
-        values = {name: _array_like(places[name], tensors[name]) for name in fitting}
-        for name in fitting:
-            places[name].assign(values[name])
+        assigned = [places[name] for name in fitting]
+        values: list[Any] = [_array_like(places[name], tensors[name]) for name in fitting]
         if "iterations" not in report.misfits:
-            optimizer.iterations.assign(contents.iterations)
-        return report
+            assigned.append(optimizer.iterations)
+            values.append(contents.iterations)
+        assign = assignment(assigned, values)
+
+        def write() -> LoadReport:
+            assign()
+            return report
+
+        return write
+
+    return slots.change(prepare)
 
 
 def _parts(

@@ -12,6 +12,7 @@ import numpy as np
 
 from adamax import validation
 from adamax.naming import auto_name
+from adamax.rule import Coefficients, coefficients
 from adamax.schedules import LearningRateSchedule
 from adamax_adapters.optimizer.habits import refuse_parameters
 
@@ -26,7 +27,7 @@ __all__ = [
     "clip_limit",
     "epsilon_or_default",
     "name_or_default",
-    "plain_state",
+    "plain",
     "rate_at",
 ]
 
@@ -132,10 +133,20 @@ def name_or_default(name: Any) -> str:
     return name or auto_name("adamax")
 
 
-def plain_state(optimizer: Any) -> dict[str, Any]:
-    """Return the attributes of an optimizer for a copy of it, with plain floats."""
-    state = vars(optimizer).items()
-    return {name: float(x) if isinstance(x, Setting) else x for name, x in state}
+def plain(value: Any) -> Any:
+    """Return a hyperparameter as a plain float, and anything else as it is."""
+    return float(value) if isinstance(value, Setting) else value
+
+
+def coefficients_of(optimizer: Any, t: int) -> Coefficients:
+    """Return the coefficients of an optimizer's step `t`."""
+    return coefficients(
+        t,
+        learning_rate=optimizer.current_learning_rate,
+        beta_1=optimizer.beta_1,
+        beta_2=optimizer.beta_2,
+        epsilon=optimizer.epsilon,
+    )
 
 
 def checked_rate(value: Any, name: str) -> float:

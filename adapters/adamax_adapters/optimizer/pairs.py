@@ -21,14 +21,15 @@ from adamax.given import held, is_variable, kind
 from adamax.layout import owner_of, repeats_memory
 from adamax.sparse import Gradient, IndexedSlices
 from adamax.variable import Variable
-from adamax_adapters.optimizer.slots import Slots, Targets
+from adamax_adapters.optimizer.slots import Slots
+from adamax_adapters.optimizer.targets import Targets
 
 __all__ = ["complete_pairs", "ready_pairs", "updatable"]
 
 
 def ready_pairs(
     grads_and_vars: Iterable[Any], slots: Slots, limits: Sequence[float | None]
-) -> tuple[Sequence[Gradient], Sequence[Variable]]:
+) -> tuple[Sequence[Gradient], Targets | Sequence[Variable]]:
     """Return the gradients there are, checked and clipped, and their variables as Variables.
 
     Parameters
@@ -43,7 +44,8 @@ def ready_pairs(
     -------
     gradients, variables : sequences of one length
         Gradients in the compute dtype of their variables. They share no memory with any of the
-        variables, one of which may be another's gradient, nor with a slot.
+        variables, one of which may be another's gradient, nor with a slot. In place of the
+        variables their `Targets`, if they had a step lately.
 
     Raises
     ------
@@ -59,7 +61,7 @@ def ready_pairs(
     gradients, variables = [grad for grad, _ in pairs], [variable for _, variable in pairs]
     targets = slots.recent(variables) if limits.count(None) == len(limits) else None
     if targets is not None and _known_to_fit(gradients, targets, slots):
-        return gradients, targets.variables
+        return gradients, targets
     _refuse_swapped(pairs)
     holders = slots.holders([*map(held, variables)])
     given = [(grad, var) for grad, var in zip(gradients, holders, strict=True) if grad is not None]
@@ -79,10 +81,11 @@ def ready_pairs(
             UserWarning,
             stacklevel=3,
         )
-    owners = {owner_of(variable._value) for variable in variables} | slots.owners
+    owners = {owner_of(variable._value) for variable in variables}
 
     def apart(values: Array) -> Array:
-        shared = owner_of(values) in owners and not is_immutable(values)
+        owner = owner_of(values)
+        shared = (owner in owners or owner in slots.owners) and not is_immutable(values)
         return array_namespace(values).asarray(values, copy=True) if shared else values
 
     return [_with(apart, grad) for grad in grads], variables
@@ -151,22 +154,24 @@ def _known_to_fit(gradients: Sequence[Any], targets: Targets, slots: Slots) -> b
     """
     if "looks" not in targets.prepared:
         values = [variable._value for variable in targets.variables]
-        targets.prepared["looks"] = [*map(_look, values)], {*map(owner_of, values)} | slots.owners
+        targets.prepared["looks"] = [*map(_look, values)], {*map(owner_of, values)}
     looks, owners = targets.prepared["looks"]
     if None in looks:
-        return all(
+        fit = all(
             validation.fits(grad, variable._value)
-            and (is_immutable(grad) or owner_of(grad) not in owners)
             for grad, variable in zip(gradients, targets.variables, strict=True)
         )
-    return False not in [
-        type(grad) is np.ndarray
-        and grad.shape == shape
-        and grad.dtype == dtype
-        and value.flags.writeable
-        and (id(grad) if grad.base is None else owner_of(grad)) not in owners
-        for grad, (shape, dtype, value) in zip(gradients, looks, strict=True)
-    ]
+        owned = {owner_of(grad) for grad in gradients if not is_immutable(grad)} if fit else {}
+    else:
+        fit = False not in [
+            type(grad) is np.ndarray
+            and grad.shape == shape
+            and grad.dtype == dtype
+            and value.flags.writeable
+            for grad, (shape, dtype, value) in zip(gradients, looks, strict=True)
+        ]
+        owned = {id(x) if x.base is None else owner_of(x) for x in gradients} if fit else {}
+    return fit and owners.isdisjoint(owned) and slots.owners.isdisjoint(owned)
 
 
 def _look(value: Array) -> tuple[Any, ...] | None:

@@ -1,17 +1,36 @@
 """The weights of an optimizer on the host: counted, made, and assigned from lists of arrays."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
+from functools import cache
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 
-from adamax._arrays import Array, array_namespace, dtype_name, is_array, to_numpy
+from adamax._arrays import (
+    Array,
+    array_namespace,
+    dtype_name,
+    is_array,
+    is_immutable,
+    is_writeable,
+    to_numpy,
+)
 from adamax.layout import home_of
 from adamax.variable import Variable
+from adamax_adapters.optimizer.hyperparameters import plain
 from adamax_adapters.optimizer.initializers import initial_value
 
-__all__ = ["add_weight", "assign_all", "counter", "fitted", "new_counter", "step_after"]
+__all__ = [
+    "add_weight",
+    "assignment",
+    "copied_state",
+    "counter",
+    "fitted",
+    "new_counter",
+    "step_after",
+]
 
 
 def new_counter(name: str) -> Variable:
@@ -48,13 +67,18 @@ def step_after(iterations: Variable) -> int:
             f"Expected a counter that can be written to, received a read-only array, for "
             f"{iterations.name}; set optimizer.iterations.value.flags.writeable = True"
         )
-    t, most = int(iterations) + 1, np.iinfo(iterations.dtype).max
+    t, most = int(iterations._value) + 1, _largest(iterations._value.dtype)
     if not 1 <= t <= most:
         raise ValueError(
             f"Expected {iterations.name} in [0, {most}), as its dtype is "
             f"{dtype_name(iterations.dtype)}, received: {t - 1}"
         )
     return t
+
+
+@cache
+def _largest(dtype: Any) -> int:
+    return int(np.iinfo(dtype).max)
 
 
 def add_weight(
@@ -98,10 +122,37 @@ def add_weight(
     return added
 
 
-def assign_all(variables: Sequence[Variable], weights: Sequence[Any], name: str) -> None:
-    """Assign `weights` to `variables` of the optimizer called `name`, all or none."""
-    for variable, value in zip(variables, fitted(variables, weights, name), strict=True):
-        variable.assign(value)
+def copied_state(optimizer: Any) -> dict[str, Any]:
+    """Return the attributes of an optimizer for a copy: iterations and moments are of one step."""
+
+    def state() -> dict[str, Any]:
+        plain_state = {name: plain(value) for name, value in vars(optimizer).items()}
+        iterations = copy(optimizer._iterations)
+        return plain_state | {"_slots": optimizer._slots.snapshot(), "_iterations": iterations}
+
+    copied: dict[str, Any] = optimizer._slots.read(state)
+    return copied
+
+
+def assignment(variables: Sequence[Variable], values: Sequence[Any]) -> Callable[[], None]:
+    """Return what assigns `values`, which fit, to `variables`.
+
+    Raises
+    ------
+    ValueError
+        If the array of one cannot be written to.
+    """
+    for variable in variables:
+        if not (is_immutable(variable._value) or is_writeable(variable._value)):
+            raise ValueError(
+                f"Expected a writable array, received a read-only one, for {variable.name}"
+            )
+
+    def assign() -> None:
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+    return assign
 
 
 def fitted(variables: Sequence[Variable], weights: Sequence[Any], name: str) -> list[Array]:

@@ -1,0 +1,35 @@
+"""What a backend is: how an array library executes the rule, in two parts.
+
+The first part does everything that may fail, such as taking memory. The second one writes, and
+runs when the first part of every variable of the step has succeeded.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
+
+from adamax._arrays import Array
+from adamax.rule import Coefficients
+from adamax.sparse import IndexedSlices
+from adamax_adapters.optimizer.targets import Target
+
+__all__ = ["Backend", "Prepare", "Write"]
+
+Write: TypeAlias = Callable[[], object]
+"""What advances variables and their moments by one step, which has been prepared."""
+
+Prepare: TypeAlias = Callable[[Sequence[Array], Coefficients], Write]
+"""What prepares a step of certain variables, given their gradients."""
+
+
+class Backend(Protocol):
+    """A module of this package, or any other object that has these two functions.
+
+    They are given variables with their moments, and gradients that have been checked. All three
+    arrays of a target are to be written to.
+    """
+
+    def dense(self, targets: Sequence[Target]) -> Prepare:
+        """Return what prepares the steps of `targets`; called once for a set of variables."""
+
+    def rows(self, target: Target, slices: IndexedSlices, c: Coefficients) -> Write:
+        """Prepare one step of the listed rows of a table."""

@@ -1,0 +1,28 @@
+"""What a step changes: variables with their moments, and what has been prepared for them."""
+
+from collections.abc import Hashable, Sequence
+from typing import Any, TypeAlias
+
+from adamax.variable import Variable
+from adamax_adapters.optimizer.identity import Watched
+
+__all__ = ["RECENT", "Target", "Targets"]
+
+RECENT = 16
+"""Sets of variables for which what has been prepared is kept."""
+
+Target: TypeAlias = tuple[Variable, Variable, Variable]
+"""A variable, its first moment m and its infinity norm u: what a step changes."""
+
+
+class Targets(list[Target]):
+    """The targets of a step, with what has been prepared for them, by what it depends on."""
+
+    def __init__(self, variables: Sequence[Variable], records: Sequence[Any]) -> None:
+        super().__init__(
+            (variable, record.slots["m"], record.slots["v"])
+            for variable, record in zip(variables, records, strict=True)
+        )
+        self.variables, self.records = variables, records
+        self.prepared: dict[Hashable, Any] = {}
+        self.watched = Watched(variables)
