@@ -47,6 +47,11 @@ def _constant(x: Array) -> Array:
     return without_graph(x)
 
 
+def _unwrapping(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method that takes variables as it takes their values."""
+    return lambda *args, **kwargs: method(*map(_unwrap, args), **_unwrap(kwargs))
+
+
 @public
 class Variable(Operators):
     """A named holder of one array, of any library, that an optimizer may assign to.
@@ -227,7 +232,9 @@ class Variable(Operators):
         if name.startswith("_"):  # which Python itself asks for, of a half-made copy too
             raise AttributeError(f"'Variable' object has no attribute {name!r}")
         if hasattr(type(self._value), name):
-            return getattr(self.value, name)
+            found = getattr(self.value, name)
+            # Compiled methods, such as dot of CuPy, take arrays alone.
+            return _unwrapping(found) if callable(found) else found
         raise AttributeError(
             f"Expected an attribute of a Variable, received {name!r}, for {self.name}: neither "
             f"Variable nor its value, a {library_name(self._value)} array, has it",
