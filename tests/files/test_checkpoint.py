@@ -131,7 +131,7 @@ def test_keys_that_are_numbers_become_text(path: Path) -> None:
 def test_a_configuration_that_json_cannot_hold_is_refused(odd: Any, path: Path) -> None:
     """The error comes before the old file is touched."""
     path.write_bytes(b"old")
-    with pytest.raises(CheckpointError, match="configuration is not plain JSON"):
+    with pytest.raises(CheckpointError, match="configuration that JSON can hold"):
         save_checkpoint(path, Adamax(Halving(0.5, odd)))
     assert path.read_bytes() == b"old"
     assert os.listdir(path.parent) == [path.name]
@@ -337,7 +337,7 @@ def test_names_that_cannot_be_told_apart_are_refused(path: Path) -> None:
         save_checkpoint(path, optimizer, [])
     optimizer = Adamax()
     optimizer.add_slot(a, "variable")
-    with pytest.raises(CheckpointError, match="a slot called 'variable'"):
+    with pytest.raises(CheckpointError, match="slot names other than 'variable'"):
         save_checkpoint(path, optimizer, [])
     assert not path.exists()
 
@@ -414,7 +414,7 @@ def test_an_unknown_version_is_refused(path: Path, monkeypatch: pytest.MonkeyPat
     with monkeypatch.context() as patch:
         patch.setattr(contents, "FORMAT", 2)
         write(path, snapshot(Adamax())._replace(format=2))
-    with pytest.raises(CheckpointError, match="expected format 1, got 2: was it written"):
+    with pytest.raises(CheckpointError, match="expected format 1, found 2: was it written"):
         load_checkpoint(path, Adamax())
 
 
@@ -430,9 +430,9 @@ def test_what_could_not_be_read_is_not_written(path: Path) -> None:
     path.write_bytes(b"old")
     optimizer = Adamax()
     optimizer.iterations.assign(-1)
-    with pytest.raises(CheckpointError, match="-1 is no number of steps"):
+    with pytest.raises(CheckpointError, match="found -1"):
         save_checkpoint(path, optimizer)
-    with pytest.raises(CheckpointError, match="of another kind"):
+    with pytest.raises(CheckpointError, match="of the wrong type"):
         save_checkpoint(path, Odd())
     assert path.read_bytes() == b"old"
 

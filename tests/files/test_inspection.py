@@ -112,7 +112,7 @@ def test_a_damaged_tensor_is_shown(
 def test_what_is_no_checkpoint_is_an_error(tmp_path: Path) -> None:
     """A header that cannot be trusted shows nothing."""
     (tmp_path / "file").write_bytes(b"{}" * 50)
-    with pytest.raises(CheckpointError, match="is damaged or no checkpoint"):
+    with pytest.raises(CheckpointError, match="Expected an intact checkpoint"):
         inspect(str(tmp_path / "file"))
     with pytest.raises(FileNotFoundError):
         inspect(str(tmp_path / "missing"))

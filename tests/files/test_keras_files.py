@@ -190,7 +190,7 @@ def test_files_that_only_look_like_it_are_refused(
 def test_other_files_are_refused(content: bytes, tmp_path: Path) -> None:
     """Neither HDF5 nor an archive: a `CheckpointError` with the name of the file."""
     (tmp_path / "file").write_bytes(content)
-    with pytest.raises(CheckpointError, match="file cannot be loaded: it is damaged or no file"):
+    with pytest.raises(CheckpointError, match="file cannot be loaded: it is corrupt or is not a"):
         load_keras_file(tmp_path / "file", Adamax(), Found("keras").variables())
 
 
@@ -223,8 +223,8 @@ def archive(content: bytes, compression: int, member: str = "model.weights.h5") 
     ("content", "message"),
     [
         (archive(bytes(10**6), zipfile.ZIP_DEFLATED), "is compressed, which Keras does not do"),
-        (archive(b"", zipfile.ZIP_STORED, "other"), "damaged or no file of Keras"),
-        (archive(b"no HDF5", zipfile.ZIP_STORED), "damaged or no file of Keras"),
+        (archive(b"", zipfile.ZIP_STORED, "other"), "corrupt or is not a Keras file"),
+        (archive(b"no HDF5", zipfile.ZIP_STORED), "corrupt or is not a Keras file"),
     ],
     ids=["compressed", "without weights", "other weights"],
 )

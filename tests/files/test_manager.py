@@ -110,8 +110,8 @@ def renamed(path: Path) -> None:
 
 DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a changed byte": (damage, "SHA-256"),
-    "cut short": (lambda path: os.truncate(path, 100), "cut short"),
-    "empty": (lambda path: os.truncate(path, 0), "cut short"),
+    "cut short": (lambda path: os.truncate(path, 100), "truncated"),
+    "empty": (lambda path: os.truncate(path, 0), "truncated"),
     "renamed": (renamed, "is of step 1, or renamed"),
 }
 
@@ -164,9 +164,9 @@ def test_if_nothing_can_be_trusted_that_is_an_error(tmp_path: Path) -> None:
     for step in (1, 2):
         damage(tmp_path / name(step))
     before = run.state()
-    with pytest.raises(CheckpointError, match=r"can be trusted: .*0002.*; .*0001") as raised:
+    with pytest.raises(CheckpointError, match=r"found none: .*0002.*; .*0001") as raised:
         CheckpointManager(tmp_path).restore_latest(run.optimizer, run.variables)
-    assert str(raised.value).startswith(f"no checkpoint in {tmp_path} can be trusted")
+    assert str(raised.value).startswith(f"Expected an intact checkpoint in {tmp_path}")
     assert same(run.state(), before)
 
 

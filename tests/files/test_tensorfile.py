@@ -147,13 +147,13 @@ def test_names_of_any_unicode_come_back(dtypes: dict[str, str], metadata: str) -
 @pytest.mark.parametrize("name", ["\ud800", "w\udfff"])
 def test_names_that_are_no_text_are_refused(name: str) -> None:
     """A lone surrogate cannot be written: other readers of the format would refuse the file."""
-    with pytest.raises(CheckpointError, match=r"no Unicode text, at the end of .*ud"):
+    with pytest.raises(CheckpointError, match=r"valid Unicode, received one that ends with .*ud"):
         file_of({name: tensor(name, np.zeros(1), "float64")})
 
 
 def test_dtypes_without_a_place_in_the_format_are_refused() -> None:
     """The error names the array and its dtype."""
-    with pytest.raises(CheckpointError, match="'m/w', which has the dtype complex64"):
+    with pytest.raises(CheckpointError, match="received complex64, for 'm/w'"):
         tensor("m/w", np.zeros(1, np.complex64), "complex64")
 
 
@@ -270,9 +270,11 @@ def test_a_header_beyond_the_limit_is_refused(limit: str, monkeypatch: pytest.Mo
     assert file_of(parts) == data
     assert len(read(data)[0]) == 100
     monkeypatch.setattr(tensorfile, limit, most - 1)
-    with pytest.raises(CheckpointError, match=f"100 arrays would take {size} bytes and {values}"):
+    with pytest.raises(CheckpointError, match=f"received {size} bytes and {values} values"):
         file_of(parts)
-    with pytest.raises(CheckpointError, match=r"cut short or no checkpoint|more than \d+ values"):
+    with pytest.raises(
+        CheckpointError, match=r"truncated or is not a checkpoint|more than \d+ values"
+    ):
         read(data)
 
 

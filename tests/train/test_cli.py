@@ -133,7 +133,7 @@ ERRORS: dict[str, tuple[str, str]] = {
     "context too long": ("train --context 200", "below 200, .*received 200, for --context"),
     "file as folder": ("train --text text.txt --output text.txt", "text.txt"),
     "missing checkpoint": ("inspect no.safetensors", "No such file or directory: 'no.safetensors'"),
-    "no checkpoint": ("inspect text.txt", "text.txt is damaged or no checkpoint"),
+    "no checkpoint": ("inspect text.txt", "found a corrupt or other file, for text.txt"),
     "nothing to resume": ("train --resume --output nowhere", "found no nowhere/run.json"),
     "a run is there": ("train --output run", "a folder without a run, .*continue .* --resume"),
 }

@@ -380,7 +380,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], dict[str, Any], str]] = {
     "a damaged checkpoint": (
         lambda f: damage_newest(f),
         {},
-        "no checkpoint in .* can be trusted: .*damaged or no checkpoint",
+        "Expected an intact checkpoint in .*, found none: .*corrupt or other file",
     ),
 }
 

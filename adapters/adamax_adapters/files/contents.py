@@ -81,7 +81,7 @@ def write(path: str | os.PathLike[str], contents: Contents) -> None:
     ------
     CheckpointError
         If the configuration of the optimizer is more than JSON can hold, iterations are negative,
-        or a name is no text.
+        or a name is not text.
     OSError
         If the file cannot be written; an old one is left as it was.
     """
@@ -105,7 +105,7 @@ def read(path: str | os.PathLike[str]) -> Contents:
     Raises
     ------
     CheckpointError
-        If the file is damaged or no checkpoint.
+        If the file is corrupt or is not a checkpoint.
     OSError
         If it cannot be read.
     """
@@ -138,7 +138,10 @@ def examine(path: str | os.PathLike[str]) -> Contents:
                 raise CheckpointError("the tensors are not those that its metadata lists")
             return contents._replace(tensors=elements(file, described))
     except CheckpointError as error:
-        raise CheckpointError(f"{os.fspath(path)} is damaged or no checkpoint: {error}") from None
+        raise CheckpointError(
+            f"Expected an intact checkpoint, found a corrupt or other file, for {os.fspath(path)}: "
+            f"{error}"
+        ) from None
 
 
 def damaged(contents: Contents) -> list[str]:
@@ -156,7 +159,9 @@ def _written(contents: Contents) -> str:
     try:
         metadata["optimizer"] = plain(contents.optimizer)
     except (TypeError, ValueError) as error:
-        raise CheckpointError(f"the optimizer's configuration is not plain JSON: {error}") from None
+        raise CheckpointError(
+            f"Expected a configuration that JSON can hold, for the optimizer: {error}"
+        ) from None
     return _sealed(canonical(metadata))
 
 
@@ -175,12 +180,12 @@ def _metadata(text: str) -> dict[str, Any]:
     version = metadata.get("format")
     if type(version) is not int or version != FORMAT:
         raise CheckpointError(
-            f"expected format {FORMAT}, got {version!r}: was it written by a later adamax?"
+            f"expected format {FORMAT}, found {version!r}: was it written by a later adamax?"
         )
     if not has_form(metadata, FORM):
-        raise CheckpointError("its metadata lacks something, or holds something of another kind")
+        raise CheckpointError("its metadata has missing keys, or values of the wrong type")
     if not 0 <= metadata["iterations"] < 2**63:
-        raise CheckpointError(f"{metadata['iterations']} is no number of steps")
+        raise CheckpointError(f"expected iterations in [0, 2**63), found {metadata['iterations']}")
     del metadata["digest"]
     if text != _sealed("{" + text[len(_sealed("{")) :]):
         raise CheckpointError("its metadata is not what was written, as the sha256 differs")

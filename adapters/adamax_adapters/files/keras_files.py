@@ -52,7 +52,7 @@ def load_keras_file(
     Raises
     ------
     CheckpointError
-        If the file is damaged, has no such optimizer, or does not fit: number, shapes and dtypes
+        If the file is corrupt, has no such optimizer, or does not fit: number, shapes and dtypes
         of the arrays are checked, and that no infinity norm is negative.
     ValueError
         If `order` does not hold the names of the variables.
@@ -102,7 +102,7 @@ def _read(path: str | os.PathLike[str], shapes: list[tuple[int, ...]]) -> list[A
             with h5py.File(_weights_file(file), "r") as h5:
                 return _arrays(h5, shapes)
         except (KeyError, OSError, RuntimeError, zipfile.BadZipFile) as error:
-            raise ValueError(f"it is damaged or no file of Keras: {error}") from None
+            raise ValueError(f"it is corrupt or is not a Keras file: {error}") from None
 
 
 def _weights_file(file: BinaryIO) -> BinaryIO:

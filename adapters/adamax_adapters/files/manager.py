@@ -29,7 +29,7 @@ class Restored(NamedTuple):
 
 @public
 class CheckpointManager:
-    """Saves checkpoints of one run into a folder, and restores the newest that can be trusted.
+    """Saves checkpoints of one run into a folder, and restores the newest intact one.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ class CheckpointManager:
         return path
 
     def restore_latest(self, optimizer: Adamax, variables: Any = None) -> Restored | None:
-        """Load the newest checkpoint that can be trusted.
+        """Load the newest intact checkpoint; another process may save into the folder meanwhile.
 
         Parameters are those of `adamax.load_checkpoint`.
 
@@ -112,7 +112,7 @@ class CheckpointManager:
         Raises
         ------
         CheckpointError
-            If it holds some and none can be trusted, or if the newest sound one does not fit.
+            If it has checkpoints and none is intact, or if the newest intact one does not fit.
         """
         refused: dict[Path, str] = {}
         listed = self.checkpoints()
@@ -129,7 +129,9 @@ class CheckpointManager:
                 return Restored(path, step, refused)
         if refused:
             reasons = "; ".join(refused.values())
-            raise CheckpointError(f"no checkpoint in {self.directory} can be trusted: {reasons}")
+            raise CheckpointError(
+                f"Expected an intact checkpoint in {self.directory}, found none: {reasons}"
+            )
         return None
 
     def checkpoints(self) -> dict[int, Path]:

@@ -117,7 +117,9 @@ def _places(optimizer: Adamax, valued: list[Variable]) -> dict[str, Variable]:
         If two tensors would have one name.
     """
     if "variable" in optimizer._slots.names:
-        raise CheckpointError("a slot called 'variable' could not be told from its variable")
+        raise CheckpointError(
+            "Expected slot names other than 'variable', which names the value of a variable"
+        )
     named = [
         (f"{kind}/{variable.name}", part)
         for variable, parts in _parts(optimizer, valued)

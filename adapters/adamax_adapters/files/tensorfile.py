@@ -83,7 +83,9 @@ class Tensor(NamedTuple):
 def tensor(name: str, array: Any, dtype: str) -> Tensor:
     """Return a NumPy array as it stands in a file, as `dtype`; `name` is for the error."""
     if dtype not in DTYPES:
-        raise CheckpointError(f"a checkpoint cannot hold {name!r}, which has the dtype {dtype}")
+        raise CheckpointError(
+            f"Expected a dtype that a checkpoint can hold, received {dtype}, for {name!r}"
+        )
     if dtype == "bfloat16":
         array = np.asarray(array, "<f4", order="C").view("<u4") >> 16
     return Tensor(dtype, np.asarray(array, STORED[dtype], order="C"))
@@ -95,7 +97,7 @@ def head(tensors: Mapping[str, Tensor], metadata: str) -> bytes:
     Raises
     ------
     CheckpointError
-        If a name is no Unicode text, or all of them together are too long.
+        If a name is not valid Unicode, or all names together are too long.
     """
     return _head(_described(tensors), metadata)
 
@@ -119,7 +121,7 @@ def header(file: BinaryIO) -> tuple[Described, str]:
     length = file.read(8)
     start = 8 + int.from_bytes(length, "little")
     if size < 8 or start > min(size, 8 + MAX_HEADER_BYTES):
-        raise CheckpointError(f"it is cut short or no checkpoint: {size} bytes")
+        raise CheckpointError(f"it is truncated or is not a checkpoint: {size} bytes")
     text = file.read(start - 8)
     described, metadata = _parsed(text)
     if _head(described, metadata) != length + text:
@@ -162,12 +164,15 @@ def _head(described: Described, metadata: str) -> bytes:
         text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     except UnicodeEncodeError as error:  # a lone surrogate
         near = error.object[max(error.start - 40, 0) : error.end]
-        raise CheckpointError(f"a name is no Unicode text, at the end of {near!a}") from None
+        raise CheckpointError(
+            f"Expected names of valid Unicode, received one that ends with {near!a}"
+        ) from None
     text += b" " * (-len(text) % 8)
     if len(text) > MAX_HEADER_BYTES or _values(text) > MAX_VALUES:
         raise CheckpointError(
-            f"the header of {len(described)} arrays would take {len(text)} bytes and "
-            f"{_values(text)} values, more than {MAX_HEADER_BYTES} or {MAX_VALUES}"
+            f"Expected a header of at most {MAX_HEADER_BYTES} bytes and {MAX_VALUES} values, "
+            f"received {len(text)} bytes and {_values(text)} values, for {len(described)} arrays; "
+            "shorten the names, or save the variables in several files"
         )
     return len(text).to_bytes(8, "little") + text
 
