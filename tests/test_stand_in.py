@@ -133,6 +133,6 @@ def test_gradients_are_checked_on_a_device() -> None:
     before = table.value
     check_gradients(loss, [table])
     row = IndexedSlices(namespace.ones((1, 2)), namespace.asarray([1]))
-    with pytest.raises(AssertionError, match=r"the gradient of table at \(0, 0\) is 0, but"):
+    with pytest.raises(AssertionError, match=r"received gradient 0, for table at \(0, 0\)"):
         check_gradients(lambda: (loss(), [row]), [table])
     assert table.value is before
