@@ -30,6 +30,8 @@ KEYWORDS = {
     "b2": "pass beta_2",
     "eps": "pass epsilon",
     "weight_decay": "add weight_decay * variable to its gradient",
+    "gradient_aggregator": "override apply_gradients and change the pairs",
+    "gradient_transformers": "override apply_gradients and change the pairs",
 }
 
 
