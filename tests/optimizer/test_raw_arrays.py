@@ -105,6 +105,49 @@ def test_arrays_that_are_known_stay_alive() -> None:
 
 
 @pytest.mark.skipif(sys.implementation.name != "cpython", reason="counts references")
+def test_a_rebound_array_keeps_its_moments() -> None:
+    """After ``w = w * x``, which nobody can undo, the new array has the moments of the old one."""
+    optimizer, model = Adamax(0.1), Adamax(0.1)
+    w, x = np.ones(3), np.ones(3)
+    step(optimizer, w)
+    w = w * 0.5
+    with pytest.warns(UserWarning, match=r"received a new array in place of array_0.*w \*= x"):
+        step(optimizer, w)
+    w = w * 0.5
+    for _ in range(3):  # and no further warning
+        step(optimizer, w)
+        w = w * 0.5
+    for _ in range(5):
+        step(model, x)
+        x *= 0.5
+    np.testing.assert_array_equal(w, x)
+    assert len(optimizer.weights) == 3
+
+
+def test_arrays_that_take_turns_keep_their_own_moments() -> None:
+    """Arrays of one shape that alternate, as those of two networks do, are not confused."""
+    optimizer, a, b = Adamax(0.1), np.ones(3), np.ones(3)
+    for _ in range(20):
+        step(optimizer, a)
+        step(optimizer, b)
+    assert len(optimizer.weights) == 1 + 2 * 2
+    np.testing.assert_allclose(optimizer.get_slot(a, "m").value, 1 - 0.9**20, rtol=1e-12)
+
+
+def test_nothing_but_new_arrays_is_warned_of_once() -> None:
+    """Steps on ever new arrays, all of which the caller keeps, lose their moments: one warning."""
+    optimizer, kept = Adamax(0.1), [np.ones(3) for _ in range(40)]
+    for x in kept[:16]:
+        step(optimizer, x)
+    with pytest.warns(UserWarning, match="only new arrays in 16 steps") as found:
+        step(optimizer, kept[16])
+    assert found[0].filename == __file__
+    for x in kept[17:]:
+        step(optimizer, x)
+    assert len(optimizer.weights) == 1 + 2 * 40
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="counts references")
 def test_what_a_failing_call_looked_at_is_let_go() -> None:
     """An array that only a failing call has seen is not held on to."""
     optimizer, x = Adamax(), np.ones(3)

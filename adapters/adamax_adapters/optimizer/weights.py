@@ -1,7 +1,7 @@
 """The weights of an optimizer on the host: counted, made, and assigned from lists of arrays."""
 
 from collections.abc import Callable, Sequence
-from copy import copy
+from copy import deepcopy
 from functools import cache
 from numbers import Integral
 from typing import Any
@@ -127,7 +127,7 @@ def copied_state(optimizer: Any) -> dict[str, Any]:
 
     def state() -> dict[str, Any]:
         plain_state = {name: plain(value) for name, value in vars(optimizer).items()}
-        iterations = copy(optimizer._iterations)
+        iterations = deepcopy(optimizer._iterations)
         return plain_state | {"_slots": optimizer._slots.snapshot(), "_iterations": iterations}
 
     copied: dict[str, Any] = optimizer._slots.read(state)
