@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from adamax_adapters.files.keras_files import load_keras_file
     from adamax_adapters.files.layouts import get_keras_weights, set_keras_weights
     from adamax_adapters.files.manager import CheckpointManager
+    from adamax_adapters.gradients import value_and_gradients
     from adamax_adapters.gradients.check import check_gradients
     from adamax_adapters.keras import Adamax
     from adamax_adapters.optimizer.identifiers import deserialize, get
@@ -50,6 +51,7 @@ __all__ = [
     "serialize",
     "set_keras_weights",
     "update",
+    "value_and_gradients",
 ]
 
 _HANDED_ON = {
@@ -66,6 +68,7 @@ _HANDED_ON = {
     "save_checkpoint": "checkpoint",
     "serialize": "config",
     "set_keras_weights": "files.layouts",
+    "value_and_gradients": "gradients",
 }
 
 

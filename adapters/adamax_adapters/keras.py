@@ -202,23 +202,27 @@ class Adamax:
         name: str | None = None,
         *,
         engine: Engine | None = None,
-    ) -> Variable:
+        return_loss: bool = False,
+    ) -> Any:
         """Take one step down the loss; returns and raises as `apply_gradients` does.
 
         Parameters
         ----------
         loss : callable () -> scalar, or () -> (value, gradients)
             Called once. It reads variables, by `v.value` or by `v` in expressions. If it returns
-            a pair, `gradients` are nested as `var_list` is.
+            a pair, `gradients` have the structure of `var_list`.
         var_list : a variable, nested sequences and mappings of them, or a callable () -> those
             A callable is called after the loss.
         grad_loss : number or array of the shape of the loss, optional
             Factor of the gradients of the loss.
         engine : 'tape', 'jax', 'torch', 'autograd' or callable, optional
-            What differentiates the loss; see `adamax_adapters.gradients.value_and_gradients`.
+            Differentiates the loss; see `adamax.value_and_gradients`.
+        return_loss : bool
+            Return the value of the loss, from before the step, instead of `iterations`.
         """
-        _, pairs = gradient_pairs(loss, var_list, grad_loss=grad_loss, engine=engine)
-        return self.apply_gradients(pairs, name)
+        value, pairs = gradient_pairs(loss, var_list, grad_loss=grad_loss, engine=engine)
+        iterations = self.apply_gradients(pairs, name)
+        return value if return_loss else iterations
 
     def get_gradients(self, loss: Any, params: Any) -> list[Gradient]:
         """Return the clipped gradients as a flat list, in the slots' dtype.

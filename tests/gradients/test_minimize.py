@@ -11,6 +11,7 @@ from libraries import Library
 from reference_model import NumpyAdamax
 from snapshots import snapshot
 
+import adamax
 from adamax import Adamax, IndexedSlices, Variable
 from adamax_adapters.gradients import value_and_gradients
 
@@ -433,11 +434,40 @@ def test_get_updates_takes_the_step_of_minimize() -> None:
 def test_signatures_are_those_of_the_reference() -> None:
     """Arguments have the reference's names and places; `name` is not one of get_updates."""
     expected = {
-        "minimize": ["self", "loss", "var_list", "grad_loss", "name", "engine"],
+        "minimize": ["self", "loss", "var_list", "grad_loss", "name", "engine", "return_loss"],
         "get_gradients": ["self", "loss", "params"],
         "get_updates": ["self", "loss", "params"],
     }
     for method, names in expected.items():
         assert list(inspect.signature(getattr(Adamax, method)).parameters) == names
-    engine = inspect.signature(Adamax.minimize).parameters["engine"]
-    assert engine.kind is inspect.Parameter.KEYWORD_ONLY
+    own = list(inspect.signature(Adamax.minimize).parameters.values())[5:]
+    assert {parameter.kind for parameter in own} == {inspect.Parameter.KEYWORD_ONLY}
+
+
+@pytest.mark.parametrize("engine", ["tape", "torch", "jax"])
+@pytest.mark.parametrize("kind", ["computed", "a variable", "a view"])
+def test_the_loss_is_that_before_the_step(engine: str, kind: str) -> None:
+    """`return_loss` gives the value of the loss that the step went down, not of where it ended."""
+    library = pytest.importorskip({"tape": "numpy", "jax": "jax.numpy"}.get(engine, engine))
+    start = np.array([2.0, 1.0], np.float32)
+    w = Variable(library.asarray(start if kind == "a view" else start[0]))
+    losses = {"computed": lambda: w * w * w, "a variable": lambda: w, "a view": lambda: w.value[0]}
+    optimizer = Adamax(0.5)
+    value = optimizer.minimize(losses[kind], [w], engine=engine, return_loss=True)
+    assert float(value) == (8.0 if kind == "computed" else 2.0)
+    assert optimizer.minimize(losses[kind], [w], engine=engine) is optimizer.iterations
+
+
+def test_the_loss_of_given_gradients_is_returned() -> None:
+    """A loss that returns its gradients gives its value too, times the weight of the loss."""
+    w = Variable(np.array([1.0, 2.0]))
+    optimizer = Adamax()
+    for weight, value in ((None, 3.0), (np.asarray(2.0), 6.0)):
+        found = optimizer.minimize(lambda: (3.0, [w.value]), [w], weight, return_loss=True)
+        assert found == value
+
+
+def test_public_name() -> None:
+    """`adamax.value_and_gradients` is the function that other pages have imported before."""
+    assert adamax.value_and_gradients is value_and_gradients
+    assert value_and_gradients.__module__ == "adamax"

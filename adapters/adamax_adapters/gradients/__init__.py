@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from adamax import nesting
 from adamax._arrays import is_jax_array, is_torch_array
+from adamax._public import public
 from adamax.given import listed
 from adamax.sparse import IndexedSlices
 from adamax.variable import Variable
@@ -21,6 +22,7 @@ ENGINES = ("autograd", "jax", "tape", "torch")
 """The engines that can be named; `jax`, `torch` and `autograd` need these libraries."""
 
 
+@public
 def value_and_gradients(
     loss: Callable[[], Any], variables: Any, *, grad_loss: Any = None, engine: Engine | None = None
 ) -> tuple[Any, list[Any]]:
@@ -63,7 +65,7 @@ def value_and_gradients(
     Examples
     --------
     >>> import numpy as np
-    >>> from adamax import Variable
+    >>> from adamax import Variable, value_and_gradients
     >>> w = Variable(np.array([1.0, 2.0]))
     >>> value, (gradient,) = value_and_gradients(lambda: np.sum(w**2), [w])
     >>> print(value, gradient)

@@ -156,7 +156,11 @@ def value_and_gradients(
     tape = Tape()
     try:
         result = read_by(tape.read, partial(advised, loss), variables)
-        gradients = [] if isinstance(result, tuple) else tape.back(result, variables())
-        return plain(result), gradients
+        if isinstance(result, tuple):
+            return plain(result), []
+        value = plain(result)
+        if isinstance(result, Traced) and tape.variable_behind(result) is not None:
+            value = array_namespace(value).asarray(value, copy=True)  # a step would change a view
+        return value, tape.back(result, variables())
     finally:
         tape.close()

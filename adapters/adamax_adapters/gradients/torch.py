@@ -40,7 +40,10 @@ def value_and_gradients(
         found = torch.autograd.grad(result, at, ones, allow_unused=True)
         for i, gradient in zip(indices, found, strict=True):
             gradients[i] = gradient
-    return _detached(result), gradients
+    value = _detached(result)
+    # A step would change a view of a variable.
+    is_view = torch.is_tensor(result) and (result.is_leaf or result._is_view())
+    return value.clone() if is_view else value, gradients
 
 
 def _detached(result: Any) -> Any:
