@@ -24,13 +24,15 @@ current_loss = _current.get
 """Return the loss that the calling code belongs to, or None outside a loss."""
 
 running: set["ref[_Loss]"] = set()
-"""The losses that run at present, in any thread. A loss that is gone leaves the set by itself."""
+"""The losses that run at present, in any thread; after an interrupt perhaps one that is gone."""
 
 
 def note_read_elsewhere(variable: Any) -> None:
     """Note that code outside of all losses has read a variable while losses were running."""
     for entry in tuple(running):
-        if (loss := entry()) is not None:
+        if (loss := entry()) is None:
+            running.discard(entry)
+        else:
             loss.untraced[variable] = (
                 "a value that another thread read meanwhile, which is not traced; read the "
                 "variable in the thread of the loss, and monitor it from others with numpy()"
@@ -76,7 +78,7 @@ def read_by(
             "differentiated already; call minimize and get_gradients after the loss has returned"
         )
     this = _Loss(reader)
-    entry = ref(this, running.discard)
+    entry = ref(this)
     context = copy_context()
     context.run(_current.set, this)
     try:

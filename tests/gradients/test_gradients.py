@@ -1,5 +1,6 @@
 """`adamax_adapters.gradients`: what the tape makes of losses, held against their differences."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -164,6 +165,55 @@ def test_indices_of_every_dtype(dtype: str) -> None:
         return np.sum(picked**2) + np.sum(w[rows] ** 3) + np.sum(w[rows, columns[:3]] ** 2)
 
     assert_differentiated(loss, [w])
+
+
+FIRST, BOTH = np.array([False, True, True]), np.arange(6).reshape(2, 3) % 2 == 0
+PARTS: dict[str, Any] = {
+    "True": True,
+    "False": False,
+    "0-d": np.array(True),
+    "None": None,
+    "...": ...,
+    "slice": slice(0, 2),
+    "number": 1,
+    "mask": FIRST,
+    "mask of two axes": BOTH,
+    "rows": np.array([1, 0]),
+    "list": [0, 1],
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_index_of_parts_in_any_order_is_right_or_refused(part: str) -> None:
+    """An index of three parts, truth values and masks among them, has no wrong gradient."""
+    w = Variable(np.arange(1.0, 19.0).reshape(2, 3, 3))
+    right = [
+        is_right_or_refused(w, key)
+        for key in itertools.product([PARTS[part]], PARTS.values(), PARTS.values())
+        if is_index(w.value, key)
+    ]
+    assert sum(right) >= 8
+
+
+def is_index(array: Array, key: Any) -> bool:
+    try:
+        array[key]
+    except IndexError:
+        return False
+    return True
+
+
+def is_right_or_refused(w: Variable, key: Any) -> bool:
+    """Say whether an index has a gradient, and hold it to what the index finds."""
+    weights = np.arange(1.0, w.value[key].size + 1).reshape(w.value[key].shape)
+    try:
+        _, (gradient,) = value_and_gradients(lambda: np.sum(w[key] * weights), [w])
+    except NotImplementedError:
+        return False
+    expected = np.zeros_like(w.value)
+    np.add.at(expected, key, weights)
+    np.testing.assert_array_equal(whole(gradient, w), expected)
+    return True
 
 
 def test_index_that_mixes_arrays_and_slices_is_refused() -> None:
