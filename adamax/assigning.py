@@ -1,12 +1,30 @@
-"""What can be assigned to a variable: values that fit its array, and results of operators on it."""
+"""What a variable can hold: constants, values that fit its array, results of operators on it."""
 
 from collections.abc import Callable
 from typing import Any
 
 from adamax import validation
-from adamax._arrays import Array, array_namespace, compute_dtype, dtype_name, without_graph
+from adamax._arrays import (
+    Array,
+    array_namespace,
+    compute_dtype,
+    dtype_name,
+    has_graph,
+    without_graph,
+)
+from adamax.reading import current_loss
 
-__all__ = ["fitting", "result_on"]
+__all__ = ["constant", "fitting", "result_on"]
+
+
+def constant(x: Array) -> Array:
+    """Return `x` cut off from the graph that torch records, which a loss must not lose."""
+    if current_loss() is not None and has_graph(x):
+        raise NotImplementedError(
+            "Expected a Variable of a constant inside a loss, received a tensor that requires a "
+            "gradient, which would be lost; compute with the tensor itself, or detach it"
+        )
+    return without_graph(x)
 
 
 def fitting(value: Any, array: Array, name: str) -> Array:

@@ -11,16 +11,14 @@ from adamax._arrays import (
     as_numpy,
     device_of,
     dtype_name,
-    has_graph,
     is_array,
     is_immutable,
     is_jax_array,
     library_name,
     to_numpy,
-    without_graph,
 )
 from adamax._public import public
-from adamax.assigning import fitting, result_on
+from adamax.assigning import constant, fitting, result_on
 from adamax.naming import auto_name
 from adamax.operators import Operators
 from adamax.reading import current_loss, note_copied, note_read_elsewhere, running
@@ -35,16 +33,6 @@ def _unwrap(x: Any) -> Any:
     if type(x) is dict:
         return {name: _unwrap(part) for name, part in x.items()}
     return type(x)(map(_unwrap, x)) if type(x) in (list, tuple) else x
-
-
-def _constant(x: Array) -> Array:
-    """Return `x` cut off from the graph that torch records, which a loss must not lose."""
-    if current_loss() is not None and has_graph(x):
-        raise NotImplementedError(
-            "Expected a Variable of a constant inside a loss, received a tensor that requires a "
-            "gradient, which would be lost; compute with the tensor itself, or detach it"
-        )
-    return without_graph(x)
 
 
 def _unwrapping(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -70,7 +58,7 @@ class Variable(Operators):
     Raises
     ------
     TypeError
-        If `value` is not an array, such as a list: there is no telling of which library.
+        If `value` is not an array. A list, for example, does not identify an array library.
 
     Notes
     -----
@@ -99,11 +87,11 @@ class Variable(Operators):
         value = _unwrap(value)
         if not is_array(value):
             raise TypeError(
-                f"a Variable holds an array, got {type(value).__name__}; make it one with the "
-                "asarray of the library you compute with, such as numpy.asarray"
+                f"Expected an array, received {type(value).__name__}, for the value of a Variable; "
+                "convert it with your array library, such as numpy.asarray"
             )
         if not is_jax_array(value):  # which nobody can write to
-            value = array_namespace(value).asarray(_constant(value), copy=True)
+            value = array_namespace(value).asarray(constant(value), copy=True)
         self._hold(value, name or auto_name("variable"), trainable, constraint)
 
     _was_read = False  # since the last step: whether anybody may hold the array
@@ -124,7 +112,7 @@ class Variable(Operators):
     def of_array(cls, array: Array, name: str) -> "Variable":
         """Return a variable that shares the memory of `array` instead of copying it."""
         variable = cls.__new__(cls)
-        variable._hold(_constant(array), name)
+        variable._hold(constant(array), name)
         return variable
 
     @property
@@ -217,6 +205,7 @@ class Variable(Operators):
     def __getstate__(self) -> dict[str, Any]:
         """Return what copy and pickle copy."""
         note_copied(self)
+        self._was_read = True  # a shallow copy holds the array too
         return self.__dict__
 
     def __repr__(self) -> str:

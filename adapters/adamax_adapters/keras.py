@@ -161,7 +161,8 @@ class Adamax:
         grads_and_vars : iterable of (gradient, variable)
             A variable is a `Variable` of any library, or an array that can be written to, which
             is updated in place. A gradient is an array of its shape, `IndexedSlices`, or None,
-            which leaves the variable as it is. An empty iterable takes no step.
+            which leaves the variable as it is. A variable passed twice takes two steps with the
+            same t. An empty iterable takes no step.
         name, experimental_aggregate_gradients : optional
             Accepted for programs of Keras 2; have no effect in one process without a graph.
 
@@ -171,10 +172,6 @@ class Adamax:
             If a pair is malformed, a variable cannot be updated, a gradient does not fit its
             variable, or there is none at all. The message names the variable. All arguments are
             checked before any array is modified.
-
-        Notes
-        -----
-        A variable passed twice takes two steps with the same t.
         """
         gradients, known = ready_pairs(grads_and_vars, self._slots, self._limits)
         if not gradients:
@@ -225,10 +222,7 @@ class Adamax:
         return value if return_loss else iterations
 
     def get_gradients(self, loss: Any, params: Any) -> list[Gradient]:
-        """Return the clipped gradients as a flat list, in the slots' dtype.
-
-        Raise ValueError if one is None.
-        """
+        """Return the clipped gradients as a flat list, in the slots' dtype; none may be None."""
         _, pairs = gradient_pairs(loss, params)
         return [*ready_pairs(complete_pairs(pairs), self._slots, self._limits)[0]]
 

@@ -84,7 +84,7 @@ def test_variable_of_a_variable() -> None:
 @pytest.mark.parametrize("value", [[1.0], 1.0, None, "w", object()])
 def test_only_arrays_are_held(value: Any) -> None:
     """What is no array is a TypeError, as there is no telling of which library it should be."""
-    message = f"a Variable holds an array, got {type(value).__name__}; make it one with the asarray"
+    message = f"Expected an array, received {type(value).__name__}, for the value of a Variable"
     with pytest.raises(TypeError, match=message):
         Variable(value)
 

@@ -235,3 +235,18 @@ def test_functions_of_dask_itself_lose_no_gradient(function: str, factor: float 
     else:
         with pytest.raises(NotImplementedError, match=r"cop(y|ies)"):
             value_and_gradients(loss, [v])
+
+
+def test_steps_in_other_threads_do_not_disturb() -> None:
+    """While one thread differentiates, another may take steps on the same variables."""
+    w, optimizer = Variable(np.array([1.0, 2.0])), Adamax()
+
+    def loss() -> Array:
+        x = np.sum(w**2)
+        in_a_thread(lambda: optimizer.minimize(lambda: np.sum(w**2), [w]))
+        in_a_thread(lambda: optimizer.apply_gradients([(np.ones(2), w)]))
+        in_a_thread(optimizer.get_weights)
+        return x
+
+    Adamax().minimize(loss, [w])
+    assert optimizer.iterations == 2

@@ -51,7 +51,7 @@ def captured(optimizer: Adamax, step: Callable[[], Any]) -> Callable[[], Variabl
         _set_next(step_sizes, optimizer)
         step()
         done = int(optimizer.iterations)
-        in_use = {weight.dtype.name for weight in optimizer.weights if is_cupy_array(weight.value)}
+        in_use = {weight.dtype.name for weight in optimizer.weights if is_cupy_array(weight._value)}
         # Memory that is used in between belongs to the graph, and to nobody else.
         with stream, cupy.cuda.using_allocator(pool.malloc):
             stream.begin_capture()

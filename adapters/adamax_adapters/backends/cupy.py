@@ -47,7 +47,7 @@ def dense(targets: Sequence[Target]) -> Prepare:
 
     A gradient is in the dtype of its slots or in that of its parameter.
     """
-    arrays = [tuple(part.value for part in target) for target in targets]
+    arrays = [tuple(part._value for part in target) for target in targets]
     jobs: list[tuple[list[int], Prepare]] = []
     groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     apart = not _overlap([p for p, _, _ in arrays])
@@ -87,7 +87,7 @@ def rows(target: Target, slices: IndexedSlices, c: Coefficients) -> Write:
 
     Duplicate rows are summed, always in the same order; those outside the table are left out.
     """
-    p, m, u = (part.value for part in target)
+    p, m, u = (part._value for part in target)
     listed = slices.indices.shape[0]
     if listed == 0 or p.size == 0:
         return lambda: None

@@ -47,7 +47,7 @@ TOGETHER = 1 << 18
 
 def dense(kernel: Kernel, together: Together, targets: Sequence[Target]) -> Prepare:
     """Return what prepares a step of `targets`, in place."""
-    arrays = [tuple(np.asarray(part.value) for part in target) for target in targets]
+    arrays = [tuple(np.asarray(part._value) for part in target) for target in targets]
     overlap = _overlap([p for p, _, _ in arrays if p.size])
     # Of arrays that overlap, the next reads what the last has written.
     groups = [] if overlap else list(_groups(arrays))
@@ -164,7 +164,7 @@ def _gathered(
 
 def tensors_of(targets: Sequence[Target]) -> list[Array]:
     """Return what is torch's of these variables and moments."""
-    return [part.value for target in targets for part in target if is_torch_array(part.value)]
+    return [part._value for target in targets for part in target if is_torch_array(part._value)]
 
 
 def tell_torch(tensors: Sequence[Array]) -> None:

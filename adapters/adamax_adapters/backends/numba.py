@@ -51,7 +51,7 @@ dense = partial(memory.dense, kernel, together)
 
 def rows(target: Target, slices: IndexedSlices, c: Coefficients) -> Write:
     """Prepare a step of the listed rows of a table, where they are."""
-    p, m, u = arrays = [np.asarray(part.value) for part in target]
+    p, m, u = arrays = [np.asarray(part._value) for part in target]
     count = slices.indices.shape[0]
     if count == 0 or not all(memory.is_plain(x, m.dtype) for x in arrays):
         return table.rows(kernel, target, slices, c)

@@ -14,7 +14,7 @@ __all__ = ["in_order", "rows"]
 
 def rows(kernel: Kernel, target: Target, slices: IndexedSlices, c: Coefficients) -> Write:
     """Advance copies of the listed rows of a table together; return what puts them back."""
-    p, m, u = (np.asarray(part.value) for part in target)
+    p, m, u = (np.asarray(part._value) for part in target)
     values = np.asarray(slices.values)
     count = values.shape[0]
     if count == 0:

@@ -21,7 +21,7 @@ PARAMETER = "parameter"
 
 def dense(targets: Sequence[Target]) -> Prepare:
     """Return what prepares a step of `targets`, in place."""
-    arrays = [tuple(part.value for part in target) for target in targets]
+    arrays = [tuple(part._value for part in target) for target in targets]
     largest: dict[tuple[str, Any, Any], int] = defaultdict(int)  # elements of the buffers
     for param, m, _ in arrays:
         for name in _buffers(param, m):

@@ -249,9 +249,9 @@ class Slots:
         return dict(entry.record.slots) if entry is not None else {}
 
     def _initial(self, variable: Variable, slot_name: str, initializer: Any) -> Array:
-        xp = array_namespace(variable.value)
+        xp = array_namespace(variable._value)
         dtype = compute_dtype(variable.dtype, xp) or variable.dtype
-        value = initial_value(initializer, dtype, variable.value)
+        value = initial_value(initializer, dtype, variable._value)
         if slot_name in MOMENTS and tuple(value.shape) != variable.shape:
             raise ValueError(
                 f"the slot {slot_name!r} of {variable.name} must have its shape, "

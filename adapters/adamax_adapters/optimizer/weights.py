@@ -48,7 +48,7 @@ def counter(variable: Any, instead_of: Variable | None) -> Variable:
             "Cannot set `iterations` to a new variable after the optimizer's own has been used; "
             "set its value with `iterations.assign(n)`"
         )
-    value = variable.value if isinstance(variable, Variable) else None
+    value = variable._value if isinstance(variable, Variable) else None
     if not isinstance(value, np.ndarray) or value.ndim or value.dtype.kind != "i":
         raise TypeError(
             "Expected iterations to be a Variable of a 0-d NumPy integer array, as steps are "
@@ -180,7 +180,7 @@ def fitted(variables: Sequence[Variable], weights: Sequence[Any], name: str) -> 
 def _fitting(value: Any, variable: Variable) -> Any:
     """Return `value` as an array like that of `variable`, if no number is lost by that."""
     if isinstance(value, Variable):
-        value = value.value
+        value = value._value
     try:
         array = to_numpy(value) if is_array(value) else np.asarray(value)
     except ValueError as error:  # NumPy's, of lists of several lengths
@@ -205,4 +205,4 @@ def _fitting(value: Any, variable: Variable) -> Any:
             f"the weight provided for {variable.name} does not fit {dtype_name(variable.dtype)}: "
             "its numbers would become others, or infinite"
         )
-    return array_namespace(variable.value).asarray(fitting, device=home_of(variable.value))
+    return array_namespace(variable._value).asarray(fitting, device=home_of(variable._value))
