@@ -68,8 +68,8 @@ def _advice(function: str) -> str:
             "use others, such as @, numpy.sum and numpy.concatenate, or return (value, gradients)"
         )
     return (
-        f"Expected cupy.ndarray, received what depends on variables, for {function}: it accepts "
-        f"nothing else and cannot be traced; {way_out}"
+        f"Expected cupy.ndarray, received something that depends on variables, for {function}: it "
+        f"accepts nothing else and cannot be traced; {way_out}"
     )
 
 
