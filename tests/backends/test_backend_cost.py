@@ -184,6 +184,19 @@ def test_raw_arrays_are_recognised_at_a_glance(monkeypatch: pytest.MonkeyPatch) 
     assert len(optimizer.weights) == 1 + 2 * 5
 
 
+@pytest.mark.parametrize("raw", [False, True])
+def test_slots_are_made_in_linear_time(raw: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice as many variables take twice as many looks at memory to build, not four times."""
+    places = counted(monkeypatch, identity, "memory_of")
+    looks = []
+    for count in (50, 100):
+        arrays = [np.ones(2) for _ in range(count)]
+        places.clear()
+        Adamax().build(arrays if raw else [Variable(x) for x in arrays])
+        looks.append(places["memory_of"])
+    assert 0 < looks[1] == 2 * looks[0]
+
+
 def test_plans_that_are_kept_are_few() -> None:
     """Ever new sets of variables do not add up: old plans are forgotten."""
     params, optimizer = ones(40, 2), Adamax()
