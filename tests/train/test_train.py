@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from trained import SMALL, contents, end, interrupted, run
 
-from adamax import Adamax, CheckpointError, IndexedSlices, Variable, inspect_checkpoint
+from adamax import Adamax, IndexedSlices, Variable, inspect_checkpoint
 from adamax._arrays import array_namespace
 from adamax_adapters.files.manager import CheckpointManager
 from adamax_adapters.gradients import value_and_gradients
@@ -309,7 +309,7 @@ def test_second_run_in_a_folder_writes_nothing(resume: bool, tmp_path: Path, tex
     before = contents(folder)
     with CheckpointManager(folder / FILES["checkpoints"]) as other:
         other.lock()
-        with pytest.raises(CheckpointError, match=r"a single writer for .*, found another"):
+        with pytest.raises(UserError, match="a folder that no other run writes into"):
             run(folder, resume=resume, text=text, **SMALL)
     assert contents(folder) == before
 
@@ -335,10 +335,7 @@ def test_run_that_came_first_is_kept(
 
 def test_loss_that_is_not_finite_ends_the_run(tmp_path: Path, text: str) -> None:
     """A run whose loss is infinite or NaN ends with the likely cause, and saves nothing of it."""
-    with (
-        np.errstate(all="ignore"),
-        pytest.raises(UserError, match=r"a finite loss, received .* step 10: the learning rate"),
-    ):
+    with pytest.raises(UserError, match=r"a finite loss, received .* step 10: the learning rate"):
         run(tmp_path / "run", text=text, **{**SMALL, "learning_rate": 1e38})
     assert not CheckpointManager(tmp_path / "run" / FILES["checkpoints"]).checkpoints()
 
@@ -360,7 +357,11 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], dict[str, Any], str]] = {
     "later format": (lambda f: edit_run(f, format=2), {}, "the format 1, found 2, in .*run.json"),
     "a lost key": (lambda f: (f / "run.json").write_text('{"format": 1}'), {}, "corrupt: KeyError"),
     "an unknown setting": (lambda f: edit_run(f, settings={"no": 1}), {}, "corrupt: TypeError"),
-    "another text": (lambda f: edit_run(f, text_sha256="0"), {}, "the text has changed"),
+    "another text": (
+        lambda f: edit_run(f, text_sha256="0"),
+        {},
+        "the text that the run in .* started with",
+    ),
     "another option": (
         lambda f: None,
         {"seed": 4},

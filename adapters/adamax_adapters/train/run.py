@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from adamax._arrays import Namespace
 from adamax_adapters.files.durable import write_whole
 from adamax_adapters.files.manager import CheckpointManager
+from adamax_adapters.files.tensorfile import CheckpointError
 from adamax_adapters.keras import Adamax
 from adamax_adapters.optimizer.hyperparameters import rate_at
 from adamax_adapters.train.corpus import Corpus, read_corpus
@@ -72,12 +73,11 @@ def train(folder: Path, given: Mapping[str, Any], resume: bool) -> int:
     Raises
     ------
     UserError
-        If a setting is wrong, the text or the library cannot be used, or the folder contains a run
-        that would be lost, or none that could be resumed; nothing has been written then. If the
-        loss is not finite.
+        If a setting is wrong, the text or the library cannot be used, another run writes into the
+        folder, or it contains a run that would be lost, or none that could be resumed; nothing has
+        been written then. If the loss is not finite.
     CheckpointError
-        If the checkpoint of a run is corrupt or does not fit it, or another run saves into the
-        folder.
+        If the checkpoint of a run is corrupt or does not fit it.
     OSError
         If a file cannot be written. If the output cannot, all steps have been saved.
     """
@@ -85,14 +85,16 @@ def train(folder: Path, given: Mapping[str, Any], resume: bool) -> int:
         settings, digest = read_run(folder / FILES["settings"])
         run = _prepared(resumed(settings, given))
         if run.corpus.digest != digest:
-            raise UserError(f"the text has changed since the run in {folder} was started")
+            raise UserError(
+                f"Expected the text that the run in {folder} started with, found another one; "
+                "restore the text, or start a new run with another --output"
+            )
     else:
         _refuse_run(folder)
         run = _prepared(Settings(**given))
     # BLAS and OpenMP spin while they wait for their other threads. On a busy machine that takes
-    # several times longer than all the work in one thread.
-    with CheckpointManager(folder / FILES["checkpoints"]) as manager, threadpool_limits(1):
-        manager.lock()  # another run in the folder ends this one before it writes anything
+    # several times longer than all the work in one thread. Overflow shows in the loss.
+    with _locked(folder) as manager, threadpool_limits(1), np.errstate(all="ignore"):
         if resume:
             run = _restored(run, folder, manager)
         else:
@@ -107,6 +109,20 @@ def train(folder: Path, given: Mapping[str, Any], resume: bool) -> int:
             draw(folder / FILES["picture"], run.history.losses(), measured, baseline)
             report(run.model, run.corpus, measured, baseline)
     return stopped
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[CheckpointManager]:
+    """Give the block the checkpoints of a folder, if no other run writes into it."""
+    with CheckpointManager(folder / FILES["checkpoints"]) as manager:
+        try:
+            manager.lock()
+        except CheckpointError:
+            raise UserError(
+                f"Expected a folder that no other run writes into, received {folder}, for "
+                "--output; wait for that run to end, or choose another folder"
+            ) from None
+        yield manager
 
 
 def _refuse_run(folder: Path) -> None:
