@@ -1,6 +1,6 @@
 """The Keras-style optimizer: `tf.keras.optimizers.Adamax` for arrays of every library."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from adamax import validation
@@ -11,6 +11,7 @@ from adamax.sparse import Gradient
 from adamax.variable import Variable
 from adamax_adapters import config as configs
 from adamax_adapters.backends import checked_backend
+from adamax_adapters.backends.contract import Write
 from adamax_adapters.backends.plan import prepared
 from adamax_adapters.gradients import Engine, gradient_pairs
 from adamax_adapters.optimizer import habits
@@ -120,7 +121,7 @@ class Adamax:
     __getstate__ = host.copied_state
     __repr__ = configs.representation
     get_config, to_json = configs.get_config, configs.to_json
-    add_weight = host.add_weight
+    get_weights, set_weights, add_weight = host.get_weights, host.set_weights, host.add_weight
 
     if not TYPE_CHECKING:  # a type checker is to find such attributes missing
 
@@ -173,11 +174,11 @@ class Adamax:
             variable, or there is none at all. The message names the variable. All arguments are
             checked before any array is modified.
         """
-        gradients, known = ready_pairs(grads_and_vars, self._slots, self._limits)
+        gradients, known = ready_pairs(grads_and_vars, self._slots, hyper.limits_of(self))
         if not gradients:
             return self.iterations
 
-        def prepare(targets: Targets) -> Callable[[], None]:
+        def prepare(targets: Targets) -> Write:
             t = host.step_after(self.iterations)
             c = hyper.coefficients_of(self, t)
             write = prepared(targets, gradients, c, self.backend)
@@ -224,16 +225,12 @@ class Adamax:
     def get_gradients(self, loss: Any, params: Any) -> list[Gradient]:
         """Return the clipped gradients as a flat list, in the slots' dtype; none may be None."""
         _, pairs = gradient_pairs(loss, params)
-        return [*ready_pairs(complete_pairs(pairs), self._slots, self._limits)[0]]
+        return [*ready_pairs(complete_pairs(pairs), self._slots, hyper.limits_of(self))[0]]
 
     def get_updates(self, loss: Any, params: Any) -> list[Variable]:
         """Take one step down a loss of which every gradient exists; return ``[iterations]``."""
         _, pairs = gradient_pairs(loss, params)
         return [self.apply_gradients(complete_pairs(pairs))]
-
-    @property
-    def _limits(self) -> list[float | None]:
-        return [getattr(self, limit) for limit in hyper.CLIPS]
 
     def build(self, var_list: Any) -> None:
         """Make the slots of variables before the first step, such as to `set_weights`."""
@@ -267,18 +264,6 @@ class Adamax:
     def variables(self) -> list[Variable]:
         """Return `weights`."""
         return self.weights
-
-    def get_weights(self) -> list[Any]:
-        """Return NumPy copies of `weights`."""
-        return self._slots.read(lambda: [weight.numpy() for weight in self.weights])
-
-    def set_weights(self, weights: Sequence[Any]) -> None:
-        """Assign arrays as from `get_weights` to all `weights`, or to none.
-
-        Call `build` before, if no step was taken. ValueError if their number or a shape is wrong.
-        """
-        values = host.fitted(self.weights, weights, self._name)
-        self._slots.change(lambda: host.assignment(self.weights, values))
 
     @classmethod
     def from_config(

@@ -26,6 +26,7 @@ __all__ = [
     "checked_rate",
     "clip_limit",
     "epsilon_or_default",
+    "limits_of",
     "name_or_default",
     "plain",
     "rate_at",
@@ -108,6 +109,8 @@ class Hyperparameter:
         if optimizer is None:
             return self
         value = optimizer.__dict__[self._name]
+        if type(value) is Setting or value is None:
+            return value
         if type(value) is float:
             value = optimizer.__dict__[self._name] = Setting(value, optimizer, self._name)
         elif self._called and callable(value) and not isinstance(value, LearningRateSchedule):
@@ -136,6 +139,11 @@ def name_or_default(name: Any) -> str:
 def plain(value: Any) -> Any:
     """Return a hyperparameter as a plain float, and anything else as it is."""
     return float(value) if isinstance(value, Setting) else value
+
+
+def limits_of(optimizer: Any) -> list[float | None]:
+    """Return the limits of clipping of an optimizer, in the order of `CLIPS`."""
+    return [optimizer.clipnorm, optimizer.clipvalue, optimizer.global_clipnorm]
 
 
 def coefficients_of(optimizer: Any, t: int) -> Coefficients:

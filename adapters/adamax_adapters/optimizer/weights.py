@@ -28,7 +28,9 @@ __all__ = [
     "copied_state",
     "counter",
     "fitted",
+    "get_weights",
     "new_counter",
+    "set_weights",
     "step_after",
 ]
 
@@ -120,6 +122,21 @@ def add_weight(
     optimizer._added.append(Variable(value, name=name, trainable=trainable))
     added: Variable = optimizer._added[-1]
     return added
+
+
+def get_weights(optimizer: Any) -> list[Any]:
+    """Return NumPy copies of `weights`."""
+    copies: list[Any] = optimizer._slots.read(lambda: [x.numpy() for x in optimizer.weights])
+    return copies
+
+
+def set_weights(optimizer: Any, weights: Sequence[Any]) -> None:
+    """Assign arrays as from `get_weights` to all `weights`, or to none.
+
+    Call `build` before, if no step was taken. ValueError if their number or a shape is wrong.
+    """
+    values = fitted(optimizer.weights, weights, optimizer.name)
+    optimizer._slots.change(lambda: assignment(optimizer.weights, values))
 
 
 def copied_state(optimizer: Any) -> dict[str, Any]:
