@@ -9,7 +9,7 @@ number is traced and no step recompiles.
 from typing import Any, NamedTuple
 
 from adamax import nesting, validation
-from adamax._arrays import Array, array_namespace, compute_dtype
+from adamax._arrays import Array, array_namespace, as_numpy, compute_dtype, is_jax_array
 from adamax._public import public
 from adamax.rule import Coefficients, coefficients, step
 from adamax.sparse import IndexedSlices, step_rows
@@ -22,7 +22,7 @@ __all__ = ["State", "init", "update"]
 class State(NamedTuple):
     """What Adamax remembers between steps; `m` and `u` have the structure of the parameters."""
 
-    step: Any  # number of steps taken: int, or a 0-d integer array under a trace
+    step: Any  # number of steps taken: an integer, or a 0-d integer array under a trace
     m: Any  # first moments, shapes of the parameters, float32 or float64
     u: Any  # infinity norms, likewise
 
@@ -49,7 +49,10 @@ def init(params: Any) -> State:
     tree = nesting.Structure(params)
     named = list(tree.flatten(params, "params"))
     m, u = (tree.unflatten(_zeros(x, name) for name, x in named) for _ in range(2))
-    return State(0, m, u)
+    # Whatever compiles for JAX traces NumPy's 0. Python's is a constant to some, as to equinox's
+    # filter_jit, which would compile every step anew.
+    step = as_numpy(0)[()] if any(is_jax_array(x) for _, x in named) else 0
+    return State(step, m, u)
 
 
 @public

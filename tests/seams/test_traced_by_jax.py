@@ -67,6 +67,19 @@ def test_a_thousand_steps_are_traced_once(library: Library) -> None:
 
 @pytest.mark.feature("jit", "functional")
 @in_each_dtype
+def test_a_state_has_nothing_that_is_constant(library: Library) -> None:
+    """Every leaf of a state is an array or a number of NumPy, the step number too.
+
+    What compiles the arrays among its arguments, as equinox's `filter_jit`, would take a number of
+    Python for a constant, and compile every step.
+    """
+    state = init({"w": library.asarray(W)})
+    assert all(hasattr(leaf, "dtype") for leaf in jax.tree_util.tree_leaves(state))
+    assert state.step == 0
+
+
+@pytest.mark.feature("jit", "functional")
+@in_each_dtype
 def test_a_compiled_step_moves_nothing(library: Library) -> None:
     """With step number and learning rate on the device, not even a scalar goes there or back."""
     compiled = jax.jit(lambda p, g, state, rate: update(p, g, state, learning_rate=rate))
