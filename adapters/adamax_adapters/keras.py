@@ -118,6 +118,10 @@ class Adamax:
         self._iterations: Variable | None = None
         self._added: list[Variable] = []
 
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        habits.refuse_methods(cls)
+
     __getstate__ = host.copied_state
     __repr__ = configs.representation
     get_config, to_json = configs.get_config, configs.to_json

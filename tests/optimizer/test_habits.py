@@ -215,3 +215,10 @@ def test_an_aggregation_flag_is_accepted() -> None:
     for flag in (True, False):
         Adamax(0.1).apply_gradients([(G, w)], experimental_aggregate_gradients=flag)
     assert w.value.tolist() == pytest.approx([0.8, 0.8])
+
+
+@pytest.mark.parametrize("method", ["_aggregate_gradients", "_resource_apply_dense"])
+def test_methods_that_only_keras_calls_are_refused(method: str) -> None:
+    """A subclass that overrides one of them would have no effect, and is an error at once."""
+    with pytest.raises(TypeError, match=f"received {method}, for the class Mine: only Keras calls"):
+        type("Mine", (Adamax,), {method: lambda self, *arguments: None})

@@ -6,7 +6,7 @@ from typing import Any
 from adamax._arrays import is_array
 from adamax.given import kind
 
-__all__ = ["missing_attribute", "refuse_keywords", "refuse_parameters"]
+__all__ = ["missing_attribute", "refuse_keywords", "refuse_methods", "refuse_parameters"]
 
 STEP = "call minimize(loss, variables), or apply_gradients(zip(gradients, variables))"
 
@@ -35,6 +35,17 @@ KEYWORDS = {
 }
 
 
+METHODS = {
+    "_aggregate_gradients": "override apply_gradients and change the pairs",
+    "_transform_gradients": "override apply_gradients and change the pairs",
+    "_create_slots": "override build",
+    "_resource_apply_dense": "pass an object as backend",
+    "_resource_apply_sparse": "pass an object as backend",
+    "update_step": "pass an object as backend",
+}
+"""Methods that subclasses of a Keras optimizer override."""
+
+
 def missing_attribute(optimizer: Any, name: str) -> AttributeError:
     """Return the error for an attribute that an optimizer lacks, with the way out."""
     way_out = f"; {ATTRIBUTES[name]}" if name in ATTRIBUTES else ""
@@ -47,6 +58,15 @@ def refuse_keywords(unknown: Iterable[str]) -> None:
     for name in unknown:
         way_out = KEYWORDS.get(name, "see help(adamax.Adamax)")
         raise TypeError(f"Unexpected keyword argument passed to optimizer: {name}; {way_out}")
+
+
+def refuse_methods(subclass: type) -> None:
+    """Raise TypeError if a subclass overrides what only Keras calls, with the way out."""
+    for name in METHODS.keys() & vars(subclass).keys():
+        raise TypeError(
+            f"Expected methods that adamax calls, received {name}, for the class "
+            f"{subclass.__name__}: only Keras calls it; {METHODS[name]}"
+        )
 
 
 def refuse_parameters(learning_rate: Any) -> None:
