@@ -299,12 +299,10 @@ def test_closed_pipe_saves_and_is_quiet(here: Path) -> None:
     assert 10 < int(saved.stem.removeprefix("step-")) < 200
 
 
-def test_closed_pipe_of_another_command_is_quiet() -> None:
+def test_closed_pipe_of_another_command_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """`adamax inspect` and its like end quietly too if nobody reads what they print."""
-    name = "n" * 200_000  # more than a pipe holds
-    adamax.save_checkpoint(
-        "w.safetensors", adamax.Adamax(), [adamax.Variable(np.ones(1), name=name)]
-    )
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # so that all is printed at the end
+    adamax.save_checkpoint("w.safetensors", adamax.Adamax(), [adamax.Variable(np.ones(1))])
     process = command("inspect", "w.safetensors")
     assert process.stdout is not None
     process.stdout.close()
