@@ -13,7 +13,7 @@ __all__ = ["in_order", "rows"]
 
 
 def rows(kernel: Kernel, target: Target, slices: IndexedSlices, c: Coefficients) -> Write:
-    """Advance copies of the listed rows of a table together; return what puts them back."""
+    """Prepare a step of copies of the listed rows of a table, which are then put back."""
     p, m, u = (np.asarray(part._value) for part in target)
     values = np.asarray(slices.values)
     count = values.shape[0]
@@ -22,9 +22,10 @@ def rows(kernel: Kernel, target: Target, slices: IndexedSlices, c: Coefficients)
     indices, order = in_order(np.asarray(slices.indices))
     touched, grad = _summed(indices, np.broadcast_to(values, (count, *p.shape[1:]))[order])
     parts = [np.take(x, touched, axis=0) for x in (p, m, u)]
-    whole(kernel(m.dtype, grad.size), parts[0], grad, parts[1], parts[2], c)()
+    advance = whole(kernel(m.dtype, grad.size), parts[0], grad, parts[1], parts[2], c)
 
     def write() -> None:
+        advance()  # in threads, perhaps, for which no interrupted thread must wait
         for x, part in zip((p, m, u), parts, strict=True):
             x[touched] = part
         tell_torch(tensors_of([target]))
