@@ -178,7 +178,7 @@ def test_terminal_shows_a_live_line(tmp_path: Path, text: str) -> None:
     printed = run(tmp_path / "run", terminal=True, text=text, **SMALL)
     *live, after = printed.split("\r")
     assert len(live) == 2
-    assert live[-1].startswith(f"[{'#' * 24}] step 12/12  loss ")
+    assert live[-1].startswith(f"[{'#' * 16}] step 12/12  loss ")
     assert re.search(r" words/s  0 s left *$", live[-1])
     assert after.startswith("\nheld-out text")
 

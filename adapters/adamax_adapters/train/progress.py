@@ -12,7 +12,7 @@ Show = Callable[[int, float], None]
 """Called with the number of steps done and their latest mean loss."""
 
 LINES = 20  # plain lines in a whole run
-BAR = 24  # characters
+BAR = 16  # characters
 
 
 @contextmanager
