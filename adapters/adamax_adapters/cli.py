@@ -53,15 +53,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = options.pop("run")(**options) or 0
         sys.stdout.flush()  # so that a closed pipe is noticed here
         return status
-    except BrokenPipeError:
-        # What is still to be flushed would be an error again when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return CLOSED_PIPE
-    except (UserError, CheckpointError, OSError, MemoryError) as error:
-        print(f"adamax: {' '.join(str(error).split()) or 'out of memory'}", file=sys.stderr)
-        return USAGE
     except KeyboardInterrupt:
         return STOPPED + signal.SIGINT
+    except BrokenPipeError:
+        status = CLOSED_PIPE
+    except (UserError, CheckpointError, OSError, MemoryError) as error:
+        status = USAGE
+        print(f"adamax: {' '.join(str(error).split()) or 'out of memory'}", file=sys.stderr)
+    _finish_output()
+    return status
+
+
+def _finish_output() -> None:
+    """Drop what cannot be printed: Python would try again when it ends, and print a traceback."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -312,6 +312,22 @@ def test_closed_pipe_of_another_command_is_quiet(monkeypatch: pytest.MonkeyPatch
         assert err.read() == ""
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
+def test_full_device_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Output that cannot be written is an error like others, and told once."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "adamax", "doctor"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert re.fullmatch(r"adamax: .*No space left on device\n", done.stderr)
+
+
 def test_output_in_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal that lacks a character is shown its number, and the command goes on."""
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
