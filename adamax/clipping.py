@@ -134,7 +134,8 @@ def clip_by_global_norm(grads: Sequence[Gradient], limit: float) -> list[Gradien
     if any(elsewhere(x, arrays[0]) for x in arrays):
         devices = sorted({str(device_of(x)) for x in arrays})
         raise ValueError(
-            f"clipping by global norm needs all gradients on one device, got {', '.join(devices)}"
+            f"Expected gradients on one device, received {', '.join(devices)}, for clipping by "
+            "global norm: norms on several devices can only be added on the host"
         )
     norms = [_norm(x, xp) for x in arrays]
     widest = max((norm.dtype for norm in norms), key=lambda dtype: xp.finfo(dtype).bits)

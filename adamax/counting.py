@@ -1,8 +1,8 @@
 """Arithmetic on numbers of steps, written once for a number on the host and for arrays.
 
-A number is computed with in double precision, by `Floats`. An array, which may be traced, is
-computed with in its own namespace, in the default floating dtype of its library. There 32 bits
-must do: what follows never takes a difference of rounded numbers where a step is decided.
+Formulas take a namespace. `Floats` computes with Python floats, in double precision. The namespace
+of an array, which may be traced, computes in the default floating dtype of its library. In 32 bits
+a rounded quotient can miss the step at which a period ends, so that these functions avoid it.
 """
 
 import math
@@ -16,7 +16,7 @@ from adamax.variable import Variable
 __all__ = ["Floats", "counted", "power", "restarts", "split"]
 
 LAST_STEP = 2**31
-"""No run takes more steps: restarts after that are not listed."""
+"""No run takes more steps. The list of restarts ends here."""
 
 
 class Floats:
@@ -42,9 +42,9 @@ class Floats:
 
 
 def counted(step: Any) -> tuple[Any, Namespace]:
-    """Return `step` as it is computed with, and the namespace for that.
+    """Return a number of steps, ready for formulas, and the namespace of their functions.
 
-    `step` is a number, a `Variable`, or an array. A 0-d NumPy array is a number.
+    `step` is a number, a `Variable` or an array. A 0-d NumPy array counts as a number.
     """
     if isinstance(step, Variable):
         step = step.value
@@ -60,7 +60,7 @@ def split(k: Any, length: float, xp: Namespace) -> tuple[Any, Any]:
         whole = done // 1
         return whole, done - whole
     if length.is_integer():
-        # The remainder is exact. A rounded quotient could miss the step at which a period ends.
+        # The remainder is exact, and the difference a multiple of the length.
         rest = k % length
         return xp.round((k - rest) / length), rest / length
     done = k / length
@@ -71,7 +71,10 @@ def split(k: Any, length: float, xp: Namespace) -> tuple[Any, Any]:
 
 
 def restarts(k: Any, first: float, ratio: float, xp: Namespace) -> tuple[Any, Any]:
-    """Do as `split`, for periods that last `first` steps, then each `ratio` >= 1 times the last."""
+    """Return the same as `split`, for periods of `first` steps, first * ratio, first * ratio^2, ...
+
+    `ratio` is at least 1.
+    """
     if ratio == 1:
         return split(k, first, xp)
     if xp is Floats:

@@ -152,7 +152,7 @@ def test_a_common_norm_of_two_devices_is_refused(made: Made) -> None:
     optimizer = Adamax(0.1, global_clipnorm=1.0)
     before = snapshot(optimizer, *variables)
     pairs = [(made(G, number), w) for number, w in zip((1, 0), variables, strict=True)]
-    with pytest.raises(ValueError, match="global norm needs all gradients on one device, got"):
+    with pytest.raises(ValueError, match="Expected gradients on one device, received "):
         optimizer.apply_gradients(pairs)
     assert snapshot(optimizer, *variables) == before
 
