@@ -6,7 +6,8 @@ import pickle
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -200,60 +201,51 @@ def test_a_callable_rate_may_save_what_is_there(tmp_path: Path) -> None:
     np.testing.assert_allclose(twin.value, 0.8, rtol=1e-6)
 
 
+@contextmanager
+def training(optimizer: Adamax) -> Iterator[None]:
+    """Let a thread train four variables, whose elements are all alike, while the block runs."""
+    variables = [Variable(np.ones(20_000), name=f"w{i}") for i in range(4)]
+    gradient, done = np.ones(20_000), threading.Event()
+
+    def train() -> None:
+        while not done.is_set():
+            optimizer.apply_gradients([(gradient, x) for x in variables])
+
+    optimizer.apply_gradients([(gradient, x) for x in variables])
+    thread = threading.Thread(target=train)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
 @pytest.mark.parametrize("look", ["get_weights", "pickle", "deepcopy"])
 def test_moments_that_are_read_beside_a_thread_are_of_one_step(
     look: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Weights, pickles and copies that are made while a thread trains hold one step."""
     monkeypatch.setattr(threads, "PART", 1000)
-    variables = [Variable(np.ones(20_000)) for _ in range(4)]
-    optimizer, done = Adamax(0.1), threading.Event()
-    gradient = np.ones(20_000)
-
-    def step() -> None:
-        optimizer.apply_gradients([(gradient, x) for x in variables])
-
-    def train() -> None:
-        while not done.is_set():
-            step()
-
-    step()
+    optimizer = Adamax(0.1)
     looks: dict[str, Callable[[], list[Array]]] = {
         "get_weights": optimizer.get_weights,
         "pickle": lambda: pickle.loads(pickle.dumps(optimizer)).get_weights(),
         "deepcopy": lambda: copy.deepcopy(optimizer).get_weights(),
     }
-    thread = threading.Thread(target=train)
-    thread.start()
-    try:
+    with training(optimizer):
         for _ in range(30):
             t, *moments = looks[look]()
             assert {float(m[k]) for m in moments[:4] for k in (0, -1)} == {float(moments[0][0])}
             assert moments[0][0] == pytest.approx(1 - 0.9 ** int(t), rel=1e-9)
-    finally:
-        done.set()
-        thread.join()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_child_that_is_forked_beside_a_step_saves_one_step(tmp_path: Path) -> None:
     """The child does not wait for a lock that nobody there holds, and sees no half of a step."""
-    variables = [Variable(np.ones(50_000), name=f"w{i}") for i in range(4)]
-    optimizer, done = Adamax(0.1), threading.Event()
-    gradient = np.ones(50_000)
-
-    def step() -> None:
-        optimizer.apply_gradients([(gradient, x) for x in variables])
-
-    def train() -> None:
-        while not done.is_set():
-            step()
-
-    step()
-    thread = threading.Thread(target=train)
-    thread.start()
-    try:
+    optimizer = Adamax(0.1)
+    with training(optimizer):
         for i in range(10):
             time.sleep(0.002)
             child = os.fork()
@@ -266,11 +258,8 @@ def test_a_child_that_is_forked_beside_a_step_saves_one_step(tmp_path: Path) -> 
             while not os.waitpid(child, os.WNOHANG)[0]:
                 assert time.monotonic() < deadline
                 time.sleep(0.005)
-    finally:
-        done.set()
-        thread.join()
     for i in range(10):
-        twins = [Variable(np.zeros(50_000), name=f"w{k}") for k in range(4)]
+        twins = [Variable(np.zeros(20_000), name=f"w{k}") for k in range(4)]
         load_checkpoint(tmp_path / f"{i}", Adamax(), twins)
         assert len({float(x.value[k]) for x in twins for k in (0, -1)}) == 1
 
