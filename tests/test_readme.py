@@ -195,6 +195,13 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_code_fits_80_columns(page: Path) -> None:
+    """Programs and commands of pages are read without scrolling."""
+    code = re.findall(r"^```(?:python|console|sh)\n(.*?)^```", page.read_text(), re.M | re.S)
+    assert not [line for block in code for line in block.splitlines() if len(line) > 80]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_relative_links_lead_somewhere(page: Path) -> None:
     """A link to a file of the project names one that exists, and a heading that it has."""
     missing = []
