@@ -1,4 +1,4 @@
-"""Names for what the user has not named."""
+"""Default names, each given once in a process."""
 
 import itertools
 from collections import defaultdict

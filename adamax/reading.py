@@ -15,7 +15,7 @@ class _Loss:
 
     def __init__(self, read: Callable[[Any, Any], Any]) -> None:
         self.read = read
-        self.untraced: dict[Any, str] = {}  # by variable: what the loss may have used instead
+        self.untraced: dict[Any, str] = {}  # by variable: the value that the loss may have used
 
 
 _current: ContextVar[_Loss | None] = ContextVar("loss", default=None)
@@ -59,7 +59,7 @@ def read_by(
     Parameters
     ----------
     reader : callable (variable, array) -> object
-        Returns what the loss computes with.
+        Returns the tracer, or the array, that the loss computes with.
     loss : callable () -> result
         A tuple as result has gradients of its own: it may have read variables in any way.
     variables : callable () -> list

@@ -334,7 +334,7 @@ def test_parameters_of_torch_are_minimised_over() -> None:
     np.testing.assert_array_equal(np.asarray(gradients[2]), [2.0, 2.0])
     Adamax(0.5, epsilon=0.0).minimize(lambda: parameter.sum(), [parameter])
     np.testing.assert_allclose(parameter.detach().numpy(), [0.5, 0.5])
-    with pytest.raises(TypeError, match="wrap the arrays in Variable"):
+    with pytest.raises(TypeError, match="wrap them in Variable"):
         value_and_gradients(lambda: w.value * 2, [parameter, w], engine="tape")
 
 

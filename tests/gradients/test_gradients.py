@@ -167,7 +167,7 @@ def test_indices_of_every_dtype(dtype: str) -> None:
     assert_differentiated(loss, [w])
 
 
-FIRST, BOTH = np.array([False, True, True]), np.arange(6).reshape(2, 3) % 2 == 0
+FIRST, BOTH = np.array([False, True, True]), np.arange(9).reshape(3, 3) % 2 == 0
 PARTS: dict[str, Any] = {
     "True": True,
     "False": False,
@@ -186,7 +186,7 @@ PARTS: dict[str, Any] = {
 @pytest.mark.parametrize("part", PARTS)
 def test_index_of_parts_in_any_order_is_right_or_refused(part: str) -> None:
     """An index of three parts, truth values and masks among them, has no wrong gradient."""
-    w = Variable(np.arange(1.0, 19.0).reshape(2, 3, 3))
+    w = Variable(np.arange(1.0, 28.0).reshape(3, 3, 3))
     right = [
         is_right_or_refused(w, key)
         for key in itertools.product([PARTS[part]], PARTS.values(), PARTS.values())

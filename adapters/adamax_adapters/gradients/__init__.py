@@ -31,29 +31,29 @@ def value_and_gradients(
     Parameters
     ----------
     loss : callable () -> array, or () -> (value, gradients)
-        Reads variables, by `v.value` or by `v` in expressions, and returns a scalar; the elements
-        of another array are summed. If it returns a pair, `gradients` are nested as `variables`
-        are and taken as they are. A list of losses stands for their sum.
+        Reads variables as `v.value`, or as `v` in expressions, and returns a scalar; the elements
+        of another array are summed. If it returns a pair, `gradients` have the structure of
+        `variables` and are returned as a flat list. A list of losses is replaced by their sum.
     variables : a variable, nested sequences and mappings of them, or a callable that returns such
         Mappings are read in the order of their sorted keys. A callable is called after the loss,
         by the engines jax and autograd before it.
     grad_loss : number or array of the shape of the loss, optional
-        The derivative of what is minimised with respect to the loss.
+        Factor of the elements of the loss, before they are summed.
     engine : 'tape', 'jax', 'torch', 'autograd' or callable, optional
-        What differentiates. Default: the own engine of JAX or torch where all variables are its
-        own, else the tape, which works on every array library.
+        Differentiates the loss. Default: the engine of JAX or torch if all variables are arrays
+        of that library, else the tape, which supports every array library.
 
     Returns
     -------
-    value : array, without what an engine attaches to it; times `grad_loss` if there is one
+    value : array of the variables' library, without a graph; times `grad_loss` if there is one
     gradients : flat list
-        An array, `IndexedSlices`, or None where the loss does not depend on the variable. Not to
-        be written to: they may share their memory.
+        An array, `IndexedSlices`, or None if the loss does not depend on the variable. Do not
+        write to them, as they may share memory.
 
     Raises
     ------
     TypeError
-        If `loss` is not callable or returns no array.
+        If `loss` is not callable or does not return an array.
     ValueError
         If `variables` is None, or gradients are not nested as the variables are.
     NotImplementedError
@@ -149,7 +149,7 @@ def _runner(engine: Engine) -> Callable[..., tuple[Any, Any]]:
 
 
 def _weighted(returned: Any, grad_loss: Any) -> Any:
-    """Return what a loss returned, if it is a loss or a pair, times the weight of the loss."""
+    """Return the result of a loss, checked; a value times the weight of the loss."""
     if isinstance(returned, tuple):
         if len(returned) != 2 or isinstance(returned, IndexedSlices):
             raise TypeError(
@@ -175,7 +175,7 @@ def _weighted(returned: Any, grad_loss: Any) -> Any:
 
 
 def _scaled(grad: Any, grad_loss: Any) -> Any:
-    """Return what the loss returned in a pair times the weight of the loss, a number."""
+    """Return a part of the pair that a loss returned, times the weight of the loss, a number."""
     if grad is None or grad_loss is None:
         return grad
     if isinstance(grad, IndexedSlices):

@@ -1,4 +1,4 @@
-"""Shapes and axes of gradients: what a reduction took away, a broadcast added, a move moved."""
+"""Shapes and axes of gradients: of reductions, broadcasts and moved axes."""
 
 import math
 from collections.abc import Sequence

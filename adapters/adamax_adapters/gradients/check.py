@@ -129,7 +129,7 @@ def _with_element(array: Any, i: int, x: float) -> Any:
 
 
 def _total(returned: Any) -> float:
-    """Return what a loss returned as one number."""
+    """Return the result of a loss as one number."""
     value = returned[0] if isinstance(returned, tuple) else returned
     return float(array_namespace(value).sum(value) if is_array(value) else value)
 

@@ -1,4 +1,4 @@
-"""Gradients of what was read through an index: rows stay rows, and are never a one-hot matrix."""
+"""Gradients of an index: rows stay rows, and never become a one-hot matrix."""
 
 import math
 from typing import Any

@@ -24,7 +24,7 @@ __all__ = ["Tape", "value_and_gradients"]
 
 
 class Call(NamedTuple):
-    """One call of the loss: what is needed to go back through it."""
+    """One call of the loss, with all that the backward pass needs."""
 
     name: str
     args: tuple[Any, ...]  # without tracers
@@ -38,7 +38,7 @@ class Tape:
 
     def __init__(self) -> None:
         self.is_open = True
-        self._obstacles: list[tuple[str, list[int]]] = []  # what has no derivative, of which calls
+        self._obstacles: list[tuple[str, list[int]]] = []  # reasons, and the tracers they concern
         self._calls: list[Call | None] = []  # None: a variable
         self._variables: dict[Variable, Traced] = {}
 
@@ -80,7 +80,7 @@ class Tape:
         Raises
         ------
         NotImplementedError
-            If the loss did something that has no derivative rule to what depends on one of them.
+            If the loss used one of them in a way that has no derivative rule.
         """
         given = [self._variables.get(x) if isinstance(x, Variable) else None for x in variables]
         indices = [None if tracer is None else tracer.index for tracer in given]
