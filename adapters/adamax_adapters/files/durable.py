@@ -57,7 +57,7 @@ def write_whole(
     """
     target = os.path.realpath(path)
     folder, name = os.path.split(target)
-    old = _status(target)
+    old = _status(path)
     temporary = os.path.join(folder, _temporary(name))
 
     # Until it has the mode of the old file, nobody else can open it. Nothing here is written in

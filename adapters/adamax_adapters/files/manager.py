@@ -123,7 +123,7 @@ class CheckpointManager:
             except FileNotFoundError:  # removed by a process that has saved a newer one
                 refused, listed = {}, self.checkpoints()
             except (CheckpointError, OSError, MemoryError) as error:
-                refused[path] = str(error)
+                refused[path] = str(error) or repr(error)
             else:
                 restore(path, contents, optimizer, variables)
                 return Restored(path, step, refused)
