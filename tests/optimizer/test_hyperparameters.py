@@ -105,6 +105,21 @@ def test_settings_are_floats_that_can_be_assigned_to() -> None:
     assert optimizer.lr is optimizer.lr
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_settings_leave_arrays_their_dtype(dtype: str) -> None:
+    """An array times a hyperparameter has the bits that it has times the plain float."""
+    optimizer, x = Adamax(0.1), np.array([1.0, 3.0, 7.0], dtype)
+    rate, v = optimizer.lr, Variable(x)
+    pairs: list[Any] = [(x * rate, x * 0.1), (rate * x, 0.1 * x), (v - rate * v, x - 0.1 * x)]
+    pairs += [(np.maximum(rate, x), np.maximum(0.1, x)), (x < rate, x < 0.1)]
+    for found, expected in pairs:
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
+    x *= rate
+    optimizer.minimize(lambda: np.sum(rate * v * optimizer.beta_1), [v])
+    assert optimizer.get_slot(v, "v").value[0] == pytest.approx(0.09, rel=1e-3)
+
+
 @pytest.mark.parametrize(
     "copied", [copy.copy, copy.deepcopy, lambda optimizer: pickle.loads(pickle.dumps(optimizer))]
 )

@@ -12,6 +12,7 @@ import numpy as np
 
 from adamax import validation
 from adamax.naming import auto_name
+from adamax.operators import Operators
 from adamax.rule import Coefficients, coefficients
 from adamax.schedules import LearningRateSchedule
 from adamax_adapters.optimizer.habits import refuse_parameters
@@ -43,10 +44,11 @@ Function: TypeAlias = Callable[[], Number]
 """A callable without arguments, which is called whenever the hyperparameter is read."""
 
 
-class Setting(float):
+class Setting(Operators, float):  # type: ignore[misc]  # float raises to no array
     """A hyperparameter as it is read: a float of that moment, with the methods of a `tf.Variable`.
 
-    Copies and pickles of it are floats.
+    Libraries compute with the plain float, which does not widen arrays. Copies and pickles are
+    floats.
     """
 
     __slots__ = ("_name", "_optimizer")
@@ -69,6 +71,14 @@ class Setting(float):
         """Set the hyperparameter of the optimizer, and return it as it is then read."""
         setattr(self._optimizer(), self._name, value)
         return getattr(self._optimizer(), self._name)
+
+    def _operate(self, name: str, compute: Callable[..., Any], *operands: Any) -> Any:
+        return compute(*map(plain, operands))
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
+        return getattr(ufunc, method)(*map(plain, inputs), **keywords)
+
+    __hash__ = float.__hash__
 
     def __reduce__(self) -> tuple[type[float], tuple[float]]:
         return float, (float(self),)
@@ -143,7 +153,7 @@ def plain(value: Any) -> Any:
 
 def limits_of(optimizer: Any) -> list[float | None]:
     """Return the limits of clipping of an optimizer, in the order of `CLIPS`."""
-    return [optimizer.clipnorm, optimizer.clipvalue, optimizer.global_clipnorm]
+    return [plain(getattr(optimizer, limit)) for limit in CLIPS]
 
 
 def coefficients_of(optimizer: Any, t: int) -> Coefficients:
@@ -182,4 +192,4 @@ def rate_at(learning_rate: Any, decay: float, iterations: int) -> float:
     if isinstance(learning_rate, LearningRateSchedule):
         name = f"{type(learning_rate).__name__} at step {iterations}"
         learning_rate = validation.non_negative(learning_rate(iterations), name)
-    return float(learning_rate) / (1.0 + decay * iterations)
+    return float(learning_rate) / (1.0 + float(decay) * iterations)
