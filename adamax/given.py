@@ -7,7 +7,13 @@ from adamax._arrays import is_array, is_immutable, is_writeable
 from adamax.sparse import IndexedSlices
 from adamax.variable import Variable
 
-__all__ = ["held", "is_variable", "kind", "listed"]
+__all__ = ["called", "held", "is_variable", "kind", "listed"]
+
+
+def called(variables: Any) -> Any:
+    """Return variables, or what a callable in their place returns, as `listed` does."""
+    is_callable = callable(variables) and not hasattr(variables, "parameters")
+    return listed(variables() if is_callable else variables)
 
 
 def listed(variables: Any) -> Any:
@@ -18,8 +24,8 @@ def listed(variables: Any) -> Any:
     Raises
     ------
     TypeError
-        If there is a set, which has no order to find slots and tensors of files by, or a variable
-        of another library that holds no writable array.
+        If there is a set, which has no order to find slots and tensors of files by, a module of
+        PyTorch, or a variable of another library that holds no writable array.
     """
     if isinstance(variables, Variable | str | bytes | IndexedSlices) or is_array(variables):
         return variables
@@ -27,6 +33,8 @@ def listed(variables: Any) -> Any:
         raise TypeError(
             f"Expected variables in an order, received a {type(variables).__name__}; pass a list"
         )
+    if hasattr(variables, "parameters"):
+        raise TypeError(f"Expected variables, received a {kind(variables)}; pass its parameters()")
     if isinstance(variables, Mapping):
         return {key: listed(variables[key]) for key in variables}
     if isinstance(variables, Iterable):

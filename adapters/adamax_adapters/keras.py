@@ -79,8 +79,8 @@ class Adamax:
     array([0.9, 2.1])
     """
 
-    learning_rate = hyper.Hyperparameter(hyper.checked_rate, schedule=True)
-    lr = hyper.Hyperparameter(hyper.checked_rate, schedule=True, alias_of="learning_rate")
+    learning_rate = hyper.Hyperparameter(validation.non_negative, schedule=True)
+    lr = hyper.Hyperparameter(validation.non_negative, schedule=True, alias_of="learning_rate")
     decay = hyper.Hyperparameter(validation.non_negative)
     beta_1 = hyper.Hyperparameter(validation.fraction)
     beta_2 = hyper.Hyperparameter(validation.fraction)
@@ -107,6 +107,7 @@ class Adamax:
         **unknown: Any,
     ) -> None:
         habits.refuse_keywords(unknown)
+        habits.refuse_parameters(learning_rate)
         self.learning_rate = learning_rate
         if lr is not None:
             self.learning_rate = validation.non_negative(lr, "lr")

@@ -120,6 +120,19 @@ def test_sets_of_variables_are_refused(unordered: Callable[[Any], Any]) -> None:
         Adamax().build(unordered([Variable(np.ones(1))]))
 
 
+def test_a_module_is_told_to_pass_its_parameters() -> None:
+    """A module of torch, which is callable and may be iterable, is no set of variables."""
+    torch = pytest.importorskip("torch")
+    optimizer, linear = Adamax(), torch.nn.Linear(2, 1)
+    for module in (linear, torch.nn.Sequential(linear)):
+        with pytest.raises(TypeError, match=r"received a torch.*; pass its parameters\(\)"):
+            optimizer.build(module)
+        with pytest.raises(TypeError, match=r"received a torch.*; pass its parameters\(\)"):
+            optimizer.minimize(lambda: linear(torch.ones(1, 2)).sum(), module)
+        with pytest.raises(TypeError, match=r"the constructor takes no parameters"):
+            Adamax(module)
+
+
 def test_parameters_of_a_module_are_taken() -> None:
     """`module.parameters()` is a generator of what torch trains."""
     torch = pytest.importorskip("torch")

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from adamax import nesting
 from adamax._arrays import is_jax_array, is_torch_array
 from adamax._public import public
-from adamax.given import listed
+from adamax.given import called
 from adamax.sparse import IndexedSlices
 from adamax.variable import Variable
 from adamax_adapters.installation import install
@@ -94,7 +94,7 @@ def gradient_pairs(
 
     @cache
     def tree() -> Any:
-        return listed(variables() if callable(variables) else variables)
+        return called(variables)
 
     @cache
     def flat() -> list[Any]:

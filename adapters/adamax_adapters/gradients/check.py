@@ -10,7 +10,7 @@ import numpy as np
 from adamax import nesting, validation
 from adamax._arrays import array_namespace, device_of, in_dtype, is_array, library_name, to_numpy
 from adamax._public import public
-from adamax.given import listed
+from adamax.given import called
 from adamax.layout import home_of
 from adamax.sparse import IndexedSlices
 from adamax.variable import Variable
@@ -69,7 +69,7 @@ def check_gradients(
         ...
     AssertionError: Expected 2 from central differences, received gradient 3, for w at (0,) ...
     """
-    tree = listed(variables() if callable(variables) else variables)
+    tree = called(variables)
     given = [variable for _, variable in nesting.flatten(tree, "variables")]
     for variable in given:
         if not isinstance(variable, Variable):

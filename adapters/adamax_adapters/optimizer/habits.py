@@ -70,10 +70,10 @@ def refuse_methods(subclass: type) -> None:
 
 
 def refuse_parameters(learning_rate: Any) -> None:
-    """Raise TypeError if parameters are in the place of the learning rate."""
-    if isinstance(learning_rate, Iterable) and not isinstance(learning_rate, str):
-        if is_array(learning_rate) and not learning_rate.shape:
-            return
+    """Raise TypeError if parameters, or a module of them, are in the place of the learning rate."""
+    is_scalar = is_array(learning_rate) and not learning_rate.shape
+    is_many = isinstance(learning_rate, Iterable) and not isinstance(learning_rate, str)
+    if (is_many and not is_scalar) or hasattr(learning_rate, "parameters"):
         raise TypeError(
             f"Expected learning_rate to be a number, received: {kind(learning_rate)}; "
             f"the constructor takes no parameters: {STEP}"

@@ -15,7 +15,6 @@ from adamax.naming import auto_name
 from adamax.operators import Operators
 from adamax.rule import Coefficients, coefficients
 from adamax.schedules import LearningRateSchedule
-from adamax_adapters.optimizer.habits import refuse_parameters
 
 __all__ = [
     "CLIPS",
@@ -24,7 +23,6 @@ __all__ = [
     "Hyperparameter",
     "Number",
     "Setting",
-    "checked_rate",
     "clip_limit",
     "epsilon_or_default",
     "limits_of",
@@ -165,12 +163,6 @@ def coefficients_of(optimizer: Any, t: int) -> Coefficients:
         beta_2=optimizer.beta_2,
         epsilon=optimizer.epsilon,
     )
-
-
-def checked_rate(value: Any, name: str) -> float:
-    """Return `value` as a finite Python float >= 0; tell parameters in its place apart."""
-    refuse_parameters(value)
-    return validation.non_negative(value, name)
 
 
 def epsilon_or_default(value: Any, name: str) -> float:
