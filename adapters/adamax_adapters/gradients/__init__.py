@@ -98,6 +98,8 @@ def gradient_pairs(
 
     @cache
     def flat() -> list[Any]:
+        if type(tree()) is list and all(isinstance(x, Variable) for x in tree()):
+            return list(tree())  # which most losses have, and which is not worth a search
         return [variable for _, variable in nesting.flatten(tree(), "var_list")]
 
     engine = engine or _own_engine([] if callable(variables) else flat())
