@@ -62,7 +62,9 @@ def layout_of(x: Array) -> Any:
     """Return what is equal, after a quick look, for arrays in one place and laid out alike."""
     sharding = getattr(x, "sharding", None)
     # torch calls strided or sparse what it names the layout.
-    return sharding or tuple(getattr(x, name, None) for name in ("device", "layout", "chunks"))
+    if sharding:
+        return sharding
+    return getattr(x, "device", None), getattr(x, "layout", None), getattr(x, "chunks", None)
 
 
 def laid_out_as(x: Array, array: Array) -> Array:

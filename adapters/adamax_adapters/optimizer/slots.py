@@ -10,6 +10,7 @@ from adamax._arrays import Array, array_namespace, compute_dtype, is_immutable
 from adamax.given import listed
 from adamax.layout import owner_of
 from adamax.variable import Variable
+from adamax_adapters.backends.contract import Write
 from adamax_adapters.optimizer.arena import move_together, zeros_together
 from adamax_adapters.optimizer.guard import Guard
 from adamax_adapters.optimizer.identity import Alias, Known
@@ -114,7 +115,7 @@ class Slots:
     ) -> None:
         """Call `prepare` with every variable and its moments, then what it returns."""
 
-        def prepared() -> Callable[[], Any]:
+        def prepared() -> Write:
             targets = known if isinstance(known, Targets) else self._targets_of(known)
             write = prepare(targets)
 
