@@ -20,7 +20,6 @@ ATTRIBUTES = {
     "load_state_dict": "call load_checkpoint, or build and set_weights",
     "update": "call apply_gradients, or the function adamax.update",
     "apply": "call apply_gradients(zip(gradients, variables))",
-    "save_own_variables": "model.compile takes the optimizers of Keras; see apply_gradients",
 }
 
 KEYWORDS = {
@@ -33,7 +32,6 @@ KEYWORDS = {
     "gradient_aggregator": "override apply_gradients and change the pairs",
     "gradient_transformers": "override apply_gradients and change the pairs",
 }
-
 
 METHODS = {
     "_aggregate_gradients": "override apply_gradients and change the pairs",
