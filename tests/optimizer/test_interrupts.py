@@ -23,12 +23,12 @@ INTERRUPTS = int(os.environ.get("ADAMAX_INTERRUPTS", "15"))
 BACKENDS = ["numba", "numpy", "standard", "torch"]
 SIZES = {"small": (30, 10), "large": (4, 40_000)}  # arrays, and elements of each
 
-pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers here")
-
-# An interrupt between the opening of a file and its first use leaves the closing to the collector.
-closed_by_the_collector = pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)
+pytestmark = [
+    pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers here"),
+    # Python drops what is raised in a callback of the collector, such as an interrupt, and leaves
+    # to it a file that is interrupted between its opening and its first use.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 rng = random.Random(0)
 
@@ -149,7 +149,6 @@ def test_a_step_is_not_begun_or_finished(call: str, backend: str, size: str) -> 
     assert run.is_whole()
 
 
-@closed_by_the_collector
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("call", ["load_checkpoint", "set_weights"])
 def test_a_state_is_loaded_wholly_or_not_at_all(call: str, backend: str, tmp_path: Path) -> None:
@@ -175,7 +174,6 @@ def test_a_state_is_loaded_wholly_or_not_at_all(call: str, backend: str, tmp_pat
     assert reached <= {1, 2}
 
 
-@closed_by_the_collector
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_an_interrupted_save_leaves_one_file(backend: str, tmp_path: Path) -> None:
     """The file is the old one or the new one, and there is no other."""
