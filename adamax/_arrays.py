@@ -110,10 +110,18 @@ def library_name(x: Any) -> str:
     return type(x).__module__.partition(".")[0] if is_array(x) else type(x).__name__
 
 
+_immutable: dict[type, bool] = {}
+
+
 def is_immutable(x: Array) -> bool:
-    """Say whether an update of `x` is a new array, as in JAX and dask."""
-    # is_lazy_array would ask a library that it does not know for bool(x), which waits for a device.
-    return is_jax_array(x) or is_dask_array(x)
+    """Return whether an update of `x` is a new array, as in JAX and dask."""
+    kind = type(x)  # which decides: it is asked for at every step, of every array
+    if kind not in _immutable:
+        # The zero gradients that JAX counts as its own are arrays of NumPy. And is_lazy_array would
+        # ask a library that it does not know for bool(x), which waits for a device.
+        is_numpy = kind.__module__.partition(".")[0] == "numpy"
+        _immutable[kind] = not is_numpy and (is_jax_array(x) or is_dask_array(x))
+    return _immutable[kind]
 
 
 def indices_readable(x: Array) -> bool:

@@ -162,7 +162,7 @@ def fits(grad: Any, param: Array) -> bool:
     It may also be the case where this is False.
     """
     return (
-        (is_writeable(param) or is_immutable(param))
+        (is_immutable(param) or is_writeable(param))
         and type(grad) is type(param)
         and grad.dtype == param.dtype
         and grad.shape == param.shape
