@@ -76,17 +76,13 @@ def sine_losses(learning_rate: float) -> list[float]:
     y = np.sin(x)
     shapes = [(1, 16), (16,), (16, 1), (1,)]
     w1, b1, w2, b2 = variables = [Variable(rng.normal(size=shape)) for shape in shapes]
-    losses: list[float] = []
 
     def loss() -> Any:
         error = np.tanh(x @ w1.value + b1.value) @ w2.value + b2.value - y
-        losses.append(float(np.mean(error**2)))
         return np.mean(error**2)
 
     optimizer = Adamax(learning_rate)
-    for _ in range(501):
-        optimizer.minimize(loss, variables)
-    return losses
+    return [float(optimizer.minimize(loss, variables, return_loss=True)) for _ in range(501)]
 
 
 def draw_rates() -> None:
