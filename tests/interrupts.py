@@ -23,6 +23,8 @@ def interrupted_at_every_instruction(call: Callable[[], Any], *modules: ModuleTy
     """
     files = {module.__file__ for module in modules}
     before = sys.gettrace()
+    # Python 3.12 traces instructions only if a frame has asked for it before the tracer is set.
+    sys._getframe().f_trace_opcodes = True
     number = 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # of a file that nobody could close
