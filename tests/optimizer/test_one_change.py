@@ -242,6 +242,15 @@ def test_moments_that_are_read_beside_a_thread_are_of_one_step(
             assert moments[0][0] == pytest.approx(1 - 0.9 ** int(t), rel=1e-9)
 
 
+def ran(code: str, *arguments: str) -> str:
+    """Return what a fresh interpreter prints, in which no other library has threads."""
+    path = os.pathsep.join(str(Path(str(p.__file__)).parents[1]) for p in (adamax, adamax_adapters))
+    env = {**os.environ, "PYTHONPATH": path}
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, env=env, check=True, capture_output=True, text=True, timeout=60)
+    return done.stdout
+
+
 FORKS = """
 import os, sys, threading, time, warnings
 import numpy as np
@@ -276,11 +285,36 @@ for i in range(10):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_child_that_is_forked_beside_a_step_saves_one_step(tmp_path: Path) -> None:
     """The child does not wait for a lock that nobody there holds, and sees no half of a step."""
-    path = os.pathsep.join(str(Path(str(p.__file__)).parents[1]) for p in (adamax, adamax_adapters))
-    env = {**os.environ, "PYTHONPATH": path}
-    command = [sys.executable, "-c", FORKS, str(tmp_path)]
-    done = subprocess.run(command, env=env, check=True, capture_output=True, text=True, timeout=60)
-    assert done.stdout.split() == ["1"] * 10
+    assert ran(FORKS, str(tmp_path)).split() == ["1"] * 10
+
+
+FORKS_FIRST = """
+import os
+from adamax import Adamax
+
+optimizer = Adamax()
+
+from concurrent.futures import thread
+
+class Lock:
+    def acquire(self):
+        print(thread._global_shutdown_lock.locked(), flush=True)
+
+    def release(self):
+        pass
+
+optimizer._slots._guard._lock = Lock()
+child = os.fork()
+if child == 0:
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_waits_for_steps_before_it_takes_the_lock_of_executors() -> None:
+    """A step that is about to start threads needs that lock: neither waits for the other."""
+    assert ran(FORKS_FIRST).split() == ["False"]
 
 
 def test_threads_that_cannot_start_leave_the_work_to_the_caller(

@@ -2,6 +2,10 @@
 
 import os
 from collections.abc import Callable
+
+# Hooks of forks run from the last to the first: this one takes a lock that a step, for which ours
+# waits, needs to start threads. So it must be there before ours.
+from concurrent.futures import thread as _  # noqa: F401
 from threading import RLock
 from typing import Any, TypeVar
 from weakref import WeakSet
