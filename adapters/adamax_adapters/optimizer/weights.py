@@ -119,9 +119,9 @@ def add_weight(
             f"with {shape}"
         )
     trainable = not on_read if trainable is None else trainable
-    optimizer._added.append(Variable(value, name=name, trainable=trainable))
-    added: Variable = optimizer._added[-1]
-    return added
+    weight = Variable(value, name=name, trainable=trainable)
+    optimizer._added.append(weight)
+    return weight
 
 
 def get_weights(optimizer: Any) -> list[Any]:
