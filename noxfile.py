@@ -17,8 +17,8 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 # Files that run with an optional library alone; the session `backends` measures them too.
 OPTIONAL = ",".join(
     f"*/{name}.py"
-    for name in "backends/cuda_graph backends/cupy backends/jax backends/jax_donated "
-    "backends/numba backends/torch gradients/jax gradients/torch".split()
+    for name in "backends/cupy backends/jax backends/jax_donated "
+    "backends/numba backends/torch gradients/jax gradients/torch keras_style/cuda_graph".split()
 )
 
 # Prints where both packages come from; fails unless that is below the folder of its argument.

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from adamax import clipping, schedules
+from adamax._version import __version__
 from adamax.functional import State, init, update
 from adamax.sparse import IndexedSlices
 from adamax.variable import Variable
@@ -19,16 +20,14 @@ if TYPE_CHECKING:
         load_checkpoint,
         save_checkpoint,
     )
-    from adamax_adapters.config import serialize
-    from adamax_adapters.files.keras_files import load_keras_file
-    from adamax_adapters.files.layouts import get_keras_weights, set_keras_weights
-    from adamax_adapters.files.manager import CheckpointManager
+    from adamax_adapters.checkpoint.manager import CheckpointManager
+    from adamax_adapters.convert.keras_files import load_keras_file
+    from adamax_adapters.convert.layouts import get_keras_weights, set_keras_weights
     from adamax_adapters.gradients import value_and_gradients
     from adamax_adapters.gradients.check import check_gradients
-    from adamax_adapters.keras import Adamax
-    from adamax_adapters.optimizer.identifiers import deserialize, get
-
-__version__ = "0.1.0"
+    from adamax_adapters.keras_style.config import serialize
+    from adamax_adapters.keras_style.identifiers import deserialize, get
+    from adamax_adapters.keras_style.optimizer import Adamax
 
 __all__ = [
     "Adamax",
@@ -37,6 +36,7 @@ __all__ = [
     "IndexedSlices",
     "State",
     "Variable",
+    "__version__",
     "check_gradients",
     "clipping",
     "deserialize",
@@ -55,19 +55,19 @@ __all__ = [
 ]
 
 _HANDED_ON = {
-    "Adamax": "keras",
+    "Adamax": "keras_style.optimizer",
     "CheckpointError": "checkpoint",
-    "CheckpointManager": "files.manager",
+    "CheckpointManager": "checkpoint.manager",
     "check_gradients": "gradients.check",
-    "deserialize": "optimizer.identifiers",
-    "get": "optimizer.identifiers",
-    "get_keras_weights": "files.layouts",
+    "deserialize": "keras_style.identifiers",
+    "get": "keras_style.identifiers",
+    "get_keras_weights": "convert.layouts",
     "inspect_checkpoint": "checkpoint",
     "load_checkpoint": "checkpoint",
-    "load_keras_file": "files.keras_files",
+    "load_keras_file": "convert.keras_files",
     "save_checkpoint": "checkpoint",
-    "serialize": "config",
-    "set_keras_weights": "files.layouts",
+    "serialize": "keras_style.config",
+    "set_keras_weights": "convert.layouts",
     "value_and_gradients": "gradients",
 }
 

@@ -96,6 +96,9 @@ class Variable(Operators):
 
     _was_read = False  # since the last step: whether anybody may hold the array
 
+    held: Array
+    """The array, for those who step, load and save: to read it is no reading of a loss."""
+
     def _hold(
         self,
         value: Array,
@@ -103,7 +106,7 @@ class Variable(Operators):
         trainable: bool = True,
         constraint: Callable[[Array], Array] | None = None,
     ) -> None:
-        self._value = value
+        self.held = value
         self.name = name
         self.trainable = trainable
         self.constraint = constraint
@@ -119,8 +122,8 @@ class Variable(Operators):
     def value(self) -> Array:
         """The array itself, not a copy. If its library has writable arrays, steps write to it."""
         loss = current_loss()
-        value = self._value if loss is None else loss.read(self, self._value)
-        self._was_read |= value is self._value
+        value = self.held if loss is None else loss.read(self, self.held)
+        self._was_read |= value is self.held
         if loss is None and running:
             note_read_elsewhere(self)
         return value
@@ -128,22 +131,22 @@ class Variable(Operators):
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the value."""
-        return tuple(self._value.shape)
+        return tuple(self.held.shape)
 
     @property
     def dtype(self) -> Any:
         """Dtype of the value, as its library names it."""
-        return self._value.dtype
+        return self.held.dtype
 
     @property
     def ndim(self) -> int:
         """Number of dimensions of the value."""
-        return len(self._value.shape)
+        return len(self.held.shape)
 
     @property
     def device(self) -> Any:
         """Device of the value, as its library names it."""
-        return device_of(self._value)
+        return device_of(self.held)
 
     @property
     def mT(self) -> Array:
@@ -164,12 +167,12 @@ class Variable(Operators):
             Inside a loss that is being differentiated, whose variables must not change.
         """
         self.refuse_in_loss()
-        value = fitting(_unwrap(value), self._value, self.name)
-        xp = array_namespace(self._value)
-        if is_immutable(self._value):
-            self._value = xp.astype(value, self.dtype)
+        value = fitting(_unwrap(value), self.held, self.name)
+        xp = array_namespace(self.held)
+        if is_immutable(self.held):
+            self.held = xp.astype(value, self.dtype)
         else:
-            self._value[...] = xp.astype(value, self.dtype, copy=False)
+            self.held[...] = xp.astype(value, self.dtype, copy=False)
         return self
 
     def assign_add(self, delta: Any) -> "Variable":
@@ -183,7 +186,7 @@ class Variable(Operators):
     def _operate_in_place(self, name: str, compute: Callable[..., Any], other: Any) -> "Variable":
         """Assign the result: ``w += 1`` changes the variable, and `w` is still the variable."""
         self.refuse_in_loss()
-        return self.assign(result_on(self._value, compute, _unwrap(other), self.name))
+        return self.assign(result_on(self.held, compute, _unwrap(other), self.name))
 
     def refuse_in_loss(self) -> None:
         """Raise RuntimeError inside a loss that is being differentiated."""
@@ -200,7 +203,7 @@ class Variable(Operators):
         differentiated with respect to is refused. Other threads can call it at any time.
         """
         note_copied(self)
-        return to_numpy(self._value)
+        return to_numpy(self.held)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what copy and pickle copy."""
@@ -209,7 +212,7 @@ class Variable(Operators):
         return self.__dict__
 
     def __repr__(self) -> str:
-        value = str(self._value)
+        value = str(self.held)
         value = f"\n{value}" if "\n" in value else value
         return (
             f"Variable({self.name!r}, shape={self.shape}, "
@@ -220,19 +223,19 @@ class Variable(Operators):
         """Return what only the value has, such as its method `sum`; inside a loss it is traced."""
         if name.startswith("_"):  # which Python itself asks for, of a half-made copy too
             raise AttributeError(f"'Variable' object has no attribute {name!r}")
-        if hasattr(type(self._value), name):
+        if hasattr(type(self.held), name):
             found = getattr(self.value, name)
             # Compiled methods, such as dot of CuPy, take arrays alone.
             return _unwrapping(found) if callable(found) else found
         raise AttributeError(
             f"Expected an attribute of a Variable, received {name!r}, for {self.name}: neither "
-            f"Variable nor its value, a {library_name(self._value)} array, has it",
+            f"Variable nor its value, a {library_name(self.held)} array, has it",
             name=name,
             obj=self,
         )
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *(name for name in dir(self._value) if name[0] != "_")]
+        return [*super().__dir__(), *(name for name in dir(self.held) if name[0] != "_")]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         """Convert as the value itself would, which CuPy and other devices refuse."""

@@ -93,7 +93,7 @@ def test_a_cell_without_tests_is_a_fault(matrix: Matrix) -> None:
 
 def test_backends_that_are_not_there_are_told() -> None:
     """A row says what is missing on this machine, and is no fault."""
-    always = (Backend.NUMPY, Backend.STRICT_2024, Backend.STRICT_2025, Backend.STAND_IN)
+    always = (Backend.NUMPY, Backend.STRICT_2024, Backend.STRICT_2025, Backend.FAKE_DEVICE)
     assert not [backend for backend in always if backend.missing]
     for reason in filter(None, (backend.missing for backend in Backend)):
         assert reason == "no GPU" or reason.endswith("is not installed")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from host_cuda import GXX
-from mocked import cupy
+from cuda_emulator import GXX
+from faked import cupy
 
 import adamax
 

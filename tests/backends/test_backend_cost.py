@@ -19,10 +19,10 @@ import adamax
 import adamax_adapters
 from adamax import Adamax, IndexedSlices, Variable
 from adamax.rule import Coefficients
-from adamax_adapters.backends import memory, plan, replay, threads
+from adamax_adapters.backends import memory, replay, threads
 from adamax_adapters.backends import numpy as numpy_backend
-from adamax_adapters.optimizer import identity
-from adamax_adapters.optimizer import pairs as ready
+from adamax_adapters.step import identity, plan
+from adamax_adapters.step import pairs as ready
 
 Array = Any
 
@@ -257,7 +257,7 @@ def test_jax_donates_its_own_arrays_alone(backend: str) -> None:
 
     def step() -> int:
         optimizer.apply_gradients([(jnp.ones(100_000), w)])
-        return int(w._value.unsafe_buffer_pointer())
+        return int(w.held.unsafe_buffer_pointer())
 
     first = step()
     assert step() == first

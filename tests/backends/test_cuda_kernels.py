@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from host_cuda import needs_gxx, on_host, ptx
+from cuda_emulator import needs_gxx, on_host, ptx
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp

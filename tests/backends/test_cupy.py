@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from host_cuda import needs_gxx
+from cuda_emulator import needs_gxx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from libraries import Backend
@@ -19,8 +19,8 @@ from adamax.variable import Variable
 pytest.importorskip("cupy")
 
 import cupy
-from host_cupy import as_cupy, host
-from host_launches import Host
+from emulated_cupy import as_cupy, host
+from emulated_launches import Host
 
 from adamax_adapters.backends import cupy as backend
 from adamax_adapters.backends import standard

@@ -21,7 +21,7 @@ if not cupy.is_available():
     pytest.skip("there is no GPU that CuPy can use", allow_module_level=True)
 
 from adamax_adapters.backends import cupy as backend
-from adamax_adapters.backends.cuda_graph import captured
+from adamax_adapters.keras_style.cuda_graph import captured
 
 pytestmark = [pytest.mark.gpu, pytest.mark.feature("dense", backend=Backend.CUPY)]
 

@@ -13,8 +13,7 @@ import pytest
 from adamax import Adamax, IndexedSlices, Variable
 from adamax.rule import Coefficients
 from adamax_adapters.backends import backend_for, standard
-from adamax_adapters.backends.contract import Prepare, Write
-from adamax_adapters.optimizer.targets import Target
+from adamax_adapters.backends.contract import Prepare, Target, Write
 
 Array = Any
 

@@ -11,7 +11,7 @@ from interleaved import take_turns
 from peers import optax_step, sparse_adam_step, torch_step
 
 from adamax import Adamax, IndexedSlices, Variable
-from adamax_adapters.backends.cuda_graph import captured
+from adamax_adapters.keras_style.cuda_graph import captured
 
 LARGE = 100_000_000
 SMALL = [(1000,)] * 200

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mocked import OWN, cupy, mock
+from faked import OWN, cupy, mock
 
 from adamax import Variable, check_gradients
 from adamax_adapters.gradients import value_and_gradients
@@ -274,7 +274,7 @@ def test_the_mock_asks_what_the_wheel_asks(name: str) -> None:
 def test_operators_of_the_mock_hand_over_as_those_of_the_wheel(name: str) -> None:
     """An array of CuPy's on the left calls NumPy's function, which asks what is on the right."""
     pytest.importorskip("cupy")
-    as_cupy = import_module("host_cupy").as_cupy
+    as_cupy = import_module("emulated_cupy").as_cupy
     answers = [
         asked(getattr(operator, name), (array, Probe()))
         for array in (mock(OWN).ndarray(np.ones(2)), as_cupy(np.ones(2)))

@@ -9,9 +9,9 @@ from importlib.util import find_spec
 from typing import Any
 
 import array_api_strict
+import fake_device
 import numpy as np
 import pytest
-import stand_in
 from agreement import assert_close, central_differences, whole
 from libraries import Backend
 from losses import BEYOND_AUTOGRAD, CASES
@@ -50,7 +50,7 @@ ENGINES: dict[str, Engine] = {
     "tape on NumPy": ("tape", np.asarray),
     "autograd on NumPy": ("autograd", np.asarray),
     "tape on the standard": ("tape", array_api_strict.asarray),
-    "tape on a device": ("tape", stand_in.namespace.asarray),
+    "tape on a device": ("tape", fake_device.namespace.asarray),
 }
 JAX_ENGINES: dict[str, Engine] = {"tape on JAX": ("tape", in_jax), "jax": ("jax", in_jax)}
 TORCH_ENGINES: dict[str, Engine] = {
@@ -102,7 +102,7 @@ def test_gradients_are_those_of_jax_itself(name: str, jax: Any) -> None:
 
     def of_values(values: list[Array]) -> Array:
         for variable, value in zip(variables, values, strict=True):
-            variable._value = value
+            variable.held = value
         return loss()
 
     start = [variable.value for variable in variables]
@@ -288,7 +288,7 @@ def chosen_engine(variables: list[Any], monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_default_engine_is_the_tape(monkeypatch: pytest.MonkeyPatch) -> None:
     """Arrays of a library without derivatives go to the tape."""
-    for asarray in (np.asarray, array_api_strict.asarray, stand_in.namespace.asarray):
+    for asarray in (np.asarray, array_api_strict.asarray, fake_device.namespace.asarray):
         assert chosen_engine([Variable(asarray(np.ones(1)))], monkeypatch) == "tape"
     assert chosen_engine([], monkeypatch) == "tape"
 

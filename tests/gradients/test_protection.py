@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import array_api_strict
+import fake_device
 import numpy as np
 import pytest
-import stand_in
 
 from adamax import Variable
 from adamax_adapters.gradients import value_and_gradients
@@ -21,7 +21,7 @@ def in_torch(x: Array) -> Array:
 LIBRARIES: dict[str, Callable[[Array], Array]] = {
     "numpy": np.asarray,
     "the standard": array_api_strict.asarray,
-    "a device": stand_in.namespace.asarray,
+    "a device": fake_device.namespace.asarray,
     "torch": in_torch,
 }
 

@@ -7,9 +7,9 @@ it, that hold no numbers, that are traced, or that nobody may compute.
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+import fake_device
 import numpy as np
 import pytest
-import stand_in
 from array_api_compat import array_namespace
 from touched import each_setting
 
@@ -30,8 +30,8 @@ def refuse(*args: Any, **kwargs: Any) -> NoReturn:
 
 def noting(use: Use) -> None:
     """Run on the stand-in for a library on a device, which notes what waits for it."""
-    with stand_in.synchronisations() as noted:
-        use(stand_in.namespace.asarray)
+    with fake_device.synchronisations() as noted:
+        use(fake_device.namespace.asarray)
     if noted:
         refuse()
 

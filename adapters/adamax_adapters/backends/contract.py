@@ -10,9 +10,12 @@ from typing import Protocol, TypeAlias
 from adamax._arrays import Array
 from adamax.rule import Coefficients
 from adamax.sparse import IndexedSlices
-from adamax_adapters.optimizer.targets import Target
+from adamax.variable import Variable
 
-__all__ = ["Backend", "Prepare", "Write"]
+__all__ = ["Backend", "Prepare", "Target", "Write"]
+
+Target: TypeAlias = tuple[Variable, Variable, Variable]
+"""A variable, its first moment m and its infinity norm u: what a step changes."""
 
 Write: TypeAlias = Callable[[], object]
 """What advances variables and their moments by one step, which has been prepared."""

@@ -20,10 +20,9 @@ from adamax._arrays import Array, array_namespace, in_dtype
 from adamax.rule import Coefficients
 from adamax.sparse import IndexedSlices
 from adamax_adapters.backends import standard
-from adamax_adapters.backends.contract import Prepare, Write
+from adamax_adapters.backends.contract import Prepare, Target, Write
 from adamax_adapters.backends.cuda_source import CAPACITY, DENSE, OPTIONS, ROWS, source
 from adamax_adapters.backends.trace import ARRAYS
-from adamax_adapters.optimizer.targets import Target
 
 if cupy.cuda.runtime.is_hip:
     raise ImportError("the kernels are CUDA's, and this CuPy is for the GPUs of AMD")
@@ -47,7 +46,7 @@ def dense(targets: Sequence[Target]) -> Prepare:
 
     A gradient is in the dtype of its slots or in that of its parameter.
     """
-    arrays = [tuple(part._value for part in target) for target in targets]
+    arrays = [tuple(part.held for part in target) for target in targets]
     jobs: list[tuple[list[int], Prepare]] = []
     groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     apart = not _overlap([p for p, _, _ in arrays])
@@ -87,7 +86,7 @@ def rows(target: Target, slices: IndexedSlices, c: Coefficients) -> Write:
 
     Duplicate rows are summed, always in the same order; those outside the table are left out.
     """
-    p, m, u = (part._value for part in target)
+    p, m, u = (part.held for part in target)
     listed = slices.indices.shape[0]
     if listed == 0 or p.size == 0:
         return lambda: None

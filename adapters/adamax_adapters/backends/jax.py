@@ -22,9 +22,8 @@ from adamax.layout import devices_of
 from adamax.rule import Coefficients
 from adamax.sparse import IndexedSlices, set_rows, sum_duplicates
 from adamax.variable import Variable
-from adamax_adapters.backends.contract import Prepare, Write
+from adamax_adapters.backends.contract import Prepare, Target, Write
 from adamax_adapters.backends.trace import ARRAYS, trace
-from adamax_adapters.optimizer.targets import Target
 
 __all__ = ["dense", "rows"]
 
@@ -55,7 +54,7 @@ def dense(targets: Sequence[Target], donate_read: bool = False) -> Prepare:
     """
     groups: dict[Any, list[int]] = defaultdict(list)
     for place, (variable, _, _) in enumerate(targets):
-        groups[frozenset(devices_of(variable._value) or ())].append(place)
+        groups[frozenset(devices_of(variable.held) or ())].append(place)
     if len(groups) == 1:
         return partial(_prepared, _dense_step, targets, donate_read)
     jobs = [(places, [targets[place] for place in places]) for places in groups.values()]
@@ -94,7 +93,7 @@ def _called(
     are_spare: list[bool],
     *args: Any,
 ) -> Any:
-    parts = [[part._value for part in column] for column in columns]
+    parts = [[part.held for part in column] for column in columns]
     pairs = list(zip(parts, are_spare, strict=True))
     given = [arrays if is_spare else None for arrays, is_spare in pairs]
     lent = [None if is_spare else arrays for arrays, is_spare in pairs]
@@ -106,14 +105,14 @@ def _keep(columns: Sequence[Sequence[Variable]], arrays: Sequence[Parts]) -> Non
     for column, new in zip(columns, arrays, strict=True):
         _made.update(zip(map(id, column), map(ref, new), strict=True))
         for part, array in zip(column, new, strict=True):
-            part._value, part._was_read = array, False
+            part.held, part._was_read = array, False
 
 
 def _is_spare(column: Sequence[Variable], although_read: bool) -> bool:
     """Say whether arrays may be donated: made here, not read since, and held by nobody else."""
     if not although_read and any(part._was_read for part in column):
         return False
-    arrays = [part._value for part in column]
+    arrays = [part.held for part in column]
     if _holders(arrays) > _ALONE:
         return False
     made = map(_made.get, map(id, column))

@@ -16,8 +16,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from adamax._arrays import Array, is_torch_array
 from adamax.rule import Coefficients
-from adamax_adapters.backends.contract import Prepare, Write
-from adamax_adapters.optimizer.targets import Target
+from adamax_adapters.backends.contract import Prepare, Target, Write
 
 __all__ = ["Kernel", "Together", "dense", "is_plain", "tell_torch", "tensors_of", "whole"]
 
@@ -47,7 +46,7 @@ TOGETHER = 1 << 18
 
 def dense(kernel: Kernel, together: Together, targets: Sequence[Target]) -> Prepare:
     """Return what prepares a step of `targets`, in place."""
-    arrays = [tuple(np.asarray(part._value) for part in target) for target in targets]
+    arrays = [tuple(np.asarray(part.held) for part in target) for target in targets]
     overlap = _overlap([p for p, _, _ in arrays if p.size])
     # Of arrays that overlap, the next reads what the last has written.
     groups = [] if overlap else list(_groups(arrays))
@@ -164,7 +163,7 @@ def _gathered(
 
 def tensors_of(targets: Sequence[Target]) -> list[Array]:
     """Return what is torch's of these variables and moments."""
-    return [part._value for target in targets for part in target if is_torch_array(part._value)]
+    return [part.held for target in targets for part in target if is_torch_array(part.held)]
 
 
 def tell_torch(tensors: Sequence[Array]) -> None:

@@ -15,10 +15,9 @@ from adamax._arrays import Array
 from adamax.rule import Coefficients
 from adamax.sparse import IndexedSlices
 from adamax_adapters.backends import memory, table
-from adamax_adapters.backends.contract import Write
+from adamax_adapters.backends.contract import Target, Write
 from adamax_adapters.backends.threads import share_out
 from adamax_adapters.backends.trace import trace
-from adamax_adapters.optimizer.targets import Target
 
 __all__ = ["dense", "kernel", "rows"]
 
@@ -51,7 +50,7 @@ dense = partial(memory.dense, kernel, together)
 
 def rows(target: Target, slices: IndexedSlices, c: Coefficients) -> Write:
     """Prepare a step of the listed rows of a table, where they are."""
-    p, m, u = arrays = [np.asarray(part._value) for part in target]
+    p, m, u = arrays = [np.asarray(part.held) for part in target]
     count = slices.indices.shape[0]
     if count == 0 or not all(memory.is_plain(x, m.dtype) for x in arrays):
         return table.rows(kernel, target, slices, c)

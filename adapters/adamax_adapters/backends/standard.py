@@ -8,15 +8,14 @@ from adamax._arrays import Array, array_namespace, is_immutable, rows_assignable
 from adamax.layout import owner_of
 from adamax.rule import Coefficients
 from adamax.sparse import IndexedSlices
-from adamax_adapters.backends.contract import Prepare, Write
-from adamax_adapters.optimizer.targets import Target
+from adamax_adapters.backends.contract import Prepare, Target, Write
 
 __all__ = ["dense", "rows"]
 
 
 def dense(targets: Sequence[Target]) -> Prepare:
     """Return what prepares a step of `targets`."""
-    written = [variable._value for variable, _, _ in targets if not is_immutable(variable._value)]
+    written = [variable.held for variable, _, _ in targets if not is_immutable(variable.held)]
     # Of arrays that share memory, the next may read what the last has written.
     shared = len(set(map(owner_of, written))) < len(written)
 
@@ -29,7 +28,7 @@ def dense(targets: Sequence[Target]) -> Prepare:
 
 
 def _advanced(target: Target, grad: Array, c: Coefficients) -> tuple[Array, Array, Array]:
-    param, m, u = (part._value for part in target)
+    param, m, u = (part.held for part in target)
     return rule.step(param, grad, m, u, c)
 
 
@@ -41,19 +40,19 @@ def _assign(new: Iterable[tuple[Target, Sequence[Array]]]) -> None:
 
 def rows(target: Target, slices: IndexedSlices, c: Coefficients) -> Write:
     """Prepare a step of the listed rows of a table, in place if its library can write to rows."""
-    param, m, u = (part._value for part in target)
+    param, m, u = (part.held for part in target)
     xp = array_namespace(param)
     indices, *new_rows = sparse.rows_of(param, slices, m, u, c, xp=xp)
-    in_place = [rows_assignable(part._value) for part in target]
+    in_place = [rows_assignable(part.held) for part in target]
     new = [
-        row if is_in_place else sparse.set_rows(part._value, indices, row, xp)
+        row if is_in_place else sparse.set_rows(part.held, indices, row, xp)
         for part, row, is_in_place in zip(target, new_rows, in_place, strict=True)
     ]
 
     def write() -> None:
         for part, value, is_in_place in zip(target, new, in_place, strict=True):
             if is_in_place:
-                part._value[indices] = value
+                part.held[indices] = value
             else:
                 part.assign(value)
 

@@ -5,16 +5,15 @@ import numpy as np
 from adamax._arrays import Array
 from adamax.rule import Coefficients
 from adamax.sparse import IndexedSlices
-from adamax_adapters.backends.contract import Write
+from adamax_adapters.backends.contract import Target, Write
 from adamax_adapters.backends.memory import Kernel, tell_torch, tensors_of, whole
-from adamax_adapters.optimizer.targets import Target
 
 __all__ = ["in_order", "rows"]
 
 
 def rows(kernel: Kernel, target: Target, slices: IndexedSlices, c: Coefficients) -> Write:
     """Prepare a step of copies of the listed rows of a table, which are then put back."""
-    p, m, u = (np.asarray(part._value) for part in target)
+    p, m, u = (np.asarray(part.held) for part in target)
     values = np.asarray(slices.values)
     count = values.shape[0]
     if count == 0:

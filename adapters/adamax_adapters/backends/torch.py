@@ -8,10 +8,9 @@ import torch
 
 from adamax._arrays import Array
 from adamax.rule import Coefficients
-from adamax_adapters.backends.contract import Prepare, Write
+from adamax_adapters.backends.contract import Prepare, Target, Write
 from adamax_adapters.backends.replay import SCRATCH, calls
 from adamax_adapters.backends.standard import rows
-from adamax_adapters.optimizer.targets import Target
 
 __all__ = ["dense", "rows"]
 
@@ -21,7 +20,7 @@ PARAMETER = "parameter"
 
 def dense(targets: Sequence[Target]) -> Prepare:
     """Return what prepares a step of `targets`, in place."""
-    arrays = [tuple(part._value for part in target) for target in targets]
+    arrays = [tuple(part.held for part in target) for target in targets]
     largest: dict[tuple[str, Any, Any], int] = defaultdict(int)  # elements of the buffers
     for param, m, _ in arrays:
         for name in _buffers(param, m):

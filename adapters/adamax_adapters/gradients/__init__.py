@@ -118,7 +118,7 @@ def gradient_pairs(
 
 def _own_engine(variables: list[Any]) -> str:
     """Return the engine of the library that all variables are of, or the tape."""
-    values = [x._value if isinstance(x, Variable) else x for x in variables]
+    values = [x.held if isinstance(x, Variable) else x for x in variables]
     for name, is_own in (("jax", is_jax_array), ("torch", is_torch_array)):
         if values and all(map(is_own, values)):
             return name

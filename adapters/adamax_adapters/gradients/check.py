@@ -107,15 +107,15 @@ def _compare(name: str, gradient: Any, differences: Any, tolerance: float) -> No
 
 def _differences(loss: Callable[[], Any], variable: Variable) -> Any:
     """Return the central differences for every element of a variable."""
-    start, host = variable._value, to_numpy(variable._value)
+    start, host = variable.held, to_numpy(variable.held)
     found = np.zeros(host.shape)
     for i, x in enumerate(map(float, host.ravel())):
         h = STEP * max(1.0, abs(x))
         totals = []
         for moved in (x + h, x - h):
-            variable._value = _with_element(start, i, moved)
+            variable.held = _with_element(start, i, moved)
             totals.append(_total(loss()))
-        variable._value = start
+        variable.held = start
         found.flat[i] = (totals[0] - totals[1]) / ((x + h) - (x - h))
     return found
 
@@ -139,7 +139,7 @@ def _whole(gradient: Any, variable: Variable) -> Any:
     whole = np.zeros(variable.shape)
     if gradient is None:
         return whole
-    gradient = validation.gradient(gradient, variable._value, variable.name)
+    gradient = validation.gradient(gradient, variable.held, variable.name)
     if isinstance(gradient, IndexedSlices):
         np.add.at(whole, to_numpy(gradient.indices), to_numpy(gradient.values))
         return whole
@@ -149,18 +149,18 @@ def _whole(gradient: Any, variable: Variable) -> Any:
 @contextmanager
 def _in_float64(variables: list[Variable]) -> Iterator[None]:
     """Convert variables to float64 in the block, and restore their values after it."""
-    before = [variable._value for variable in variables]
+    before = [variable.held for variable in variables]
     try:
         for variable in variables:
-            variable._value = _as_float64(variable)
+            variable.held = _as_float64(variable)
         yield
     finally:
         for variable, value in zip(variables, before, strict=True):
-            variable._value = value
+            variable.held = value
 
 
 def _as_float64(variable: Variable) -> Any:
-    value = validation.parameter(variable._value, variable.name)
+    value = validation.parameter(variable.held, variable.name)
     xp = array_namespace(value)
     known = xp.__array_namespace_info__().dtypes(device=device_of(value), kind="real floating")
     if "float64" not in known:

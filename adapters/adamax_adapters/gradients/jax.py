@@ -27,7 +27,7 @@ def value_and_gradients(
         total = result[0] if isinstance(result, tuple) else result
         return jnp.sum(jnp.asarray(total, float)), result
 
-    values = {id(x): x._value for x in variables() if isinstance(x, Variable)}
+    values = {id(x): x.held for x in variables() if isinstance(x, Variable)}
     floating = {key: x for key, x in values.items() if jnp.issubdtype(x.dtype, jnp.floating)}
     total, back, result = jax.vjp(traced, floating, has_aux=True)
     if isinstance(result, tuple):

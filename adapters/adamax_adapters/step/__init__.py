@@ -1,0 +1,1 @@
+"""One step of many variables, with its state: what every face stands on."""

@@ -1,0 +1,244 @@
+"""Which array is which: how an optimizer finds again what it is given at every step.
+
+A `Variable` is known by its identity, a raw array by its object. Where arrays can be written to,
+both are also known by the memory that they name, so that a fresh view of a parameter is found. All
+that is known is held on to: neither an address nor an identity can come to mean something else
+while the optimizer lives.
+"""
+
+import sys
+import warnings
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from types import SimpleNamespace
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from adamax._arrays import (
+    Array,
+    is_array,
+    is_immutable,
+    is_torch_array,
+    is_writeable,
+    library_name,
+    without_graph,
+)
+from adamax.layout import is_spread, kind_of, memory_of
+from adamax.variable import Variable
+
+__all__ = ["Alias", "Entry", "Known", "Watched"]
+
+Record = TypeVar("Record")
+
+NEW_IN_A_ROW = 16
+"""Steps on nothing but new arrays, after which there is a warning: no model is made like that."""
+
+
+class Alias(Variable):
+    """A variable that stands for a raw array and shares its memory."""
+
+    given: Array  # the array itself: without a graph, a tensor is another object
+
+    @classmethod
+    def of_given(cls, array: Array, name: str) -> "Alias":
+        """Return a variable that stands for `array`."""
+        alias = cls.__new__(cls)
+        alias._hold(without_graph(array), name)
+        alias.given = array
+        return alias
+
+    def stand_for(self, array: Array) -> None:
+        """Stand for another array, or for the memory that the same tensor names by now."""
+        self.held, self.given = without_graph(array), array
+
+    def is_lost(self) -> bool:
+        """Return whether nothing but this variable refers to the array, so nobody can give it."""
+        is_view = getattr(self.given, "base", None) is not None
+        twice = self.given is self.held  # but for tensors, which are detached
+        return not is_view and sys.getrefcount(self.given) - twice <= _ALONE
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"given": self.held}
+
+
+_sample = SimpleNamespace(given=object())
+_ALONE = sys.getrefcount(_sample.given)
+"""What Python counts for an object that one attribute refers to."""
+
+
+class Entry(NamedTuple, Generic[Record]):
+    """What is kept for a variable, and the variable that it is reached by."""
+
+    record: Record
+    variable: Variable
+
+
+class Known(Generic[Record]):
+    """Records of variables and of raw arrays."""
+
+    def __init__(self, let_go: Callable[[], None]) -> None:
+        self._let_go = let_go  # of arrays that are held for the next step
+        self._by_identity: dict[int, Entry[Record]] = {}
+        self._by_memory: dict[Hashable, Entry[Record]] = {}
+        self.raw = 0  # raw arrays that have a record
+        self.last: Sequence[Variable] = []  # the variables of the last step
+        self._new_in_a_row = 0
+        self._has_warned = False
+
+    def find(self, given: Any) -> Entry[Record] | None:
+        """Return what is known of a variable or an array; None if it is new.
+
+        Raises
+        ------
+        TypeError
+            If it is neither.
+        """
+        given = _given(given)
+        entry = self._by_identity.get(id(given))
+        if entry is not None and not is_torch_array(entry.variable.held):
+            return entry
+        key = _memory(given)
+        if entry is None or entry.variable.shape != tuple(given.shape):
+            entry = self._by_memory.get(key)
+            # The tensor that it was made for may name other memory by now.
+            return entry if entry is not None and _memory(_given(entry.variable)) == key else None
+        if isinstance(entry.variable, Alias):
+            entry.variable.stand_for(given)
+        self._by_memory[key] = entry
+        return entry
+
+    def keep(self, record: Record, variable: Variable) -> None:
+        """Let `record` be found by a variable, and by the memory of its array."""
+        given, entry = _given(variable), Entry(record, variable)
+        if not isinstance(variable, Alias) or is_torch_array(given):  # whose `data` can be another
+            self._by_identity[id(given)] = entry
+        self._by_memory.setdefault(_memory(given), entry)
+
+    def forget(self, variable: Variable) -> None:
+        """Let a variable be new again."""
+        given = _given(variable)
+        self._by_identity.pop(id(given), None)
+        entry = self._by_memory.get(_memory(given))
+        if entry is not None and entry.variable is variable:
+            del self._by_memory[_memory(given)]
+
+    def holders(self, given: Sequence[Any]) -> list[Variable]:
+        """Return the variable that stands for each of `given`; new ones are not kept yet.
+
+        Raises
+        ------
+        TypeError
+            If one is neither a Variable nor an array that can be written to.
+        """
+        if all(isinstance(one, Variable) for one in given):
+            return list(given)
+        holders: list[Variable] = []
+        new: dict[Hashable, Variable] = {}
+        count = self.raw
+        for one in given:
+            entry = None if isinstance(one, Variable) else self.find(one)
+            if isinstance(one, Variable):
+                holder = new[_memory(one)] = one
+            elif is_immutable(one) or not is_writeable(one):
+                raise TypeError(
+                    "Expected an adamax.Variable or a writable array, received an array of "
+                    f"{library_name(one)} that cannot be written to; wrap it in Variable"
+                )
+            elif entry is not None:
+                holder = entry.variable
+            elif (key := _memory(one)) in new:
+                holder = new[key]
+            else:
+                predecessor = self._predecessor(one)
+                if predecessor is None:
+                    predecessor = Alias.of_given(one, f"array_{count}")
+                    count += 1
+                holder = new[key] = predecessor
+            holders.append(holder)
+        return holders
+
+    def _predecessor(self, array: Array) -> Alias | None:
+        """Return what stood for the array that `array` replaces, as after ``w = w * 0.9``.
+
+        Nobody can step the array that was replaced again: the moments are those of the new one.
+        """
+        alike = [x for x in self.last if isinstance(x, Alias) and _alike(x.given, array)]
+        if alike:
+            self._let_go()
+        for alias in alike:
+            if alias.is_lost() and (entry := self.find(alias)) is not None:
+                record = entry.record
+                self.forget(alias)
+                alias.stand_for(array)
+                self.keep(record, alias)
+                self._warn(
+                    f"received a new array in place of {alias.name}, and moved its moments to it",
+                    stacklevel=7,
+                )
+                return alias
+        return None
+
+    def count_new(self, variables: Sequence[Variable]) -> None:
+        """Warn if steps have nothing but new arrays: their moments are lost, and memory grows."""
+        aliases = [x for x in variables if isinstance(x, Alias)]
+        are_new = aliases and self.last and not any(map(self.find, aliases))
+        self._new_in_a_row = self._new_in_a_row + 1 if are_new else 0
+        if self._new_in_a_row == NEW_IN_A_ROW:
+            self._warn(
+                f"received only new arrays in {NEW_IN_A_ROW} steps, whose moments begin at zero",
+                stacklevel=10,
+            )
+
+    def _warn(self, received: str, stacklevel: int) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"Expected the arrays of earlier steps, {received}: `w = w * x` makes a new array; "
+                "write `w *= x`, or wrap the array in Variable",
+                UserWarning,
+                stacklevel=stacklevel,
+            )
+
+
+class Watched:
+    """Arrays that can come to name other memory: raw arrays, and all tensors of torch."""
+
+    def __init__(self, variables: Iterable[Variable]) -> None:
+        given = [
+            x.given if isinstance(x, Alias) else x.held
+            for x in variables
+            if isinstance(x, Alias) or is_torch_array(x.held)
+        ]
+        self._tensors = [x for x in given if is_torch_array(x) and not is_spread(x)]
+        self._pointers = self._seen()
+        self._arrays = [(x, memory_of(x)) for x in given if not is_torch_array(x)]
+
+    def are_in_place(self) -> bool:
+        """Say whether all of them name the memory that they named first."""
+        return self._pointers == self._seen() and all(
+            memory_of(array) == memory for array, memory in self._arrays
+        )
+
+    def _seen(self) -> list[tuple[int, Any]]:
+        return [(tensor.data_ptr(), tensor.shape) for tensor in self._tensors]
+
+
+def _given(x: Any) -> Any:
+    """Return the raw array that an `Alias` stands for, and anything else as it is."""
+    return x.given if isinstance(x, Alias) else x
+
+
+def _alike(a: Array, b: Array) -> bool:
+    return type(a) is type(b) and a.shape == b.shape and kind_of(a) == kind_of(b)
+
+
+def _memory(given: Any) -> Hashable:
+    """Return the memory that `given` names, or its identity where that tells nothing."""
+    array = given.held if isinstance(given, Variable) else given
+    if not is_array(array):
+        raise TypeError(
+            f"Expected an adamax.Variable or a writable array, received "
+            f"{type(given).__module__}.{type(given).__name__}; wrap it in Variable: "
+            "Variable(asarray(...))"
+        )
+    # Immutable arrays may share their memory, and empty ones an address.
+    by_identity = isinstance(given, Variable) and (is_immutable(array) or 0 in given.shape)
+    return id(given) if by_identity else memory_of(array)

@@ -1,0 +1,233 @@
+"""The pairs of gradient and variable of a step, made ready before anything is touched."""
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from adamax import validation
+from adamax._arrays import (
+    Array,
+    array_namespace,
+    bared,
+    computes_in_itself,
+    is_array,
+    is_immutable,
+    is_writeable,
+)
+from adamax.clipping import clip_all
+from adamax.given import held, is_variable, kind
+from adamax.layout import owner_of, repeats_memory
+from adamax.sparse import Gradient, IndexedSlices
+from adamax.variable import Variable
+from adamax_adapters.step.slots import Slots
+from adamax_adapters.step.targets import Targets
+
+__all__ = ["complete_pairs", "ready_pairs", "updatable"]
+
+
+def ready_pairs(
+    grads_and_vars: Iterable[Any], slots: Slots, limits: Sequence[float | None]
+) -> tuple[Sequence[Gradient], Targets | Sequence[Variable]]:
+    """Return the gradients there are, checked and clipped, and their variables as Variables.
+
+    Parameters
+    ----------
+    grads_and_vars : iterable of (gradient, variable)
+    slots : Slots
+        Those of the optimizer, which knows arrays again; nothing is added.
+    limits : sequence of float or None
+        Of the norm, the elements and the common norm of gradients.
+
+    Returns
+    -------
+    gradients, variables : sequences of one length
+        Gradients in the compute dtype of their variables. They share no memory with any of the
+        variables, one of which may be another's gradient, nor with a slot. In place of the
+        variables their `Targets`, if they had a step lately.
+
+    Raises
+    ------
+    TypeError
+        If it is no iterable of pairs, a variable cannot be updated, or a gradient is of another
+        library.
+    ValueError
+        If there is no gradient at all, or one does not fit its variable.
+    RuntimeError
+        If a sparse gradient meets a constraint, which would have to see the whole variable.
+    """
+    pairs = _pairs(grads_and_vars)
+    gradients, variables = [grad for grad, _ in pairs], [variable for _, variable in pairs]
+    targets = slots.recent(variables) if limits.count(None) == len(limits) else None
+    if targets is not None and _known_to_fit(gradients, targets, slots):
+        return gradients, targets
+    _refuse_swapped(pairs)
+    holders = slots.holders([*map(held, variables)])
+    given = [(grad, var) for grad, var in zip(gradients, holders, strict=True) if grad is not None]
+    missing = [var.name for grad, var in zip(gradients, holders, strict=True) if grad is None]
+    if pairs and not given:
+        raise ValueError(
+            f"No gradients provided for any variable: {missing}; does the loss depend on them?"
+        )
+    # NumPy alone would warn of a gradient that is too large for its variable, or infinite.
+    with np.errstate(all="ignore"):
+        grads = clip_all([_checked(grad, variable) for grad, variable in given], *limits)
+    variables = [variable for _, variable in given]
+    if missing:
+        warnings.warn(
+            f"Gradients do not exist for variables {missing} when minimizing the loss; they and "
+            "their slots stay as they are",
+            UserWarning,
+            stacklevel=3,
+        )
+    owners = {owner_of(variable.held) for variable in variables}
+
+    def apart(values: Array) -> Array:
+        owner = owner_of(values)
+        shared = (owner in owners or owner in slots.owners) and not is_immutable(values)
+        return array_namespace(values).asarray(values, copy=True) if shared else values
+
+    return [_with(apart, grad) for grad in grads], variables
+
+
+def complete_pairs(pairs: Sequence[tuple[Any, Any]]) -> Sequence[tuple[Any, Any]]:
+    """Return `pairs` if every variable has a gradient, as functions that return them need."""
+    for i, (grad, variable) in enumerate(pairs):
+        if grad is None:
+            raise ValueError(
+                f"Variable {getattr(variable, 'name', i)} has `None` for gradient; "
+                "does the loss depend on it?"
+            )
+    return pairs
+
+
+def _pairs(grads_and_vars: Iterable[Any]) -> list[tuple[Any, Any]]:
+    try:
+        iterator = iter(grads_and_vars)
+    except TypeError:
+        raise TypeError(
+            "Expected an iterable of (gradient, variable) pairs, received "
+            f"{kind(grads_and_vars)}, for grads_and_vars"
+        ) from None
+    items = list(iterator)
+    if set(map(type, items)) <= {tuple} and set(map(len, items)) <= {2}:
+        return items
+    for i, item in enumerate(items):
+        if not isinstance(item, Sequence) or isinstance(item, (str, bytes)) or len(item) != 2:
+            received = f"{len(item)} items" if isinstance(item, Sequence) else kind(item)
+            raise TypeError(
+                f"Expected a (gradient, variable) pair, received {received}, for "
+                f"grads_and_vars[{i}]; pass a single pair as a list"
+            )
+    return [(item[0], item[1]) for item in items]
+
+
+def _refuse_swapped(pairs: Sequence[tuple[Any, Any]]) -> None:
+    """Raise TypeError if a gradient rather looks like a variable than its variable does."""
+    for i, (grad, variable) in enumerate(pairs):
+        alike = variable is None or type(variable) in (type(grad), IndexedSlices)
+        if (_is_trained(grad) and not _is_trained(variable)) or (
+            alike and _is_writable(grad) and not _is_writable(variable)
+        ):
+            read_only = "read-only " if is_array(variable) and not is_writeable(variable) else ""
+            raise TypeError(
+                f"Expected a (gradient, variable) pair, received ({kind(grad)}, "
+                f"{read_only}{kind(variable)}), for grads_and_vars[{i}]: are gradient and variable "
+                "swapped? If not, wrap a copy of the variable in adamax.Variable"
+            )
+
+
+def _is_trained(x: Any) -> bool:
+    """Return whether `x` is a variable of some library: torch's are leaves of its graph."""
+    return is_variable(x) or (getattr(x, "requires_grad", False) and x.is_leaf)
+
+
+def _is_writable(x: Any) -> bool:
+    return is_array(x) and is_writeable(x) and not is_immutable(x)
+
+
+def _known_to_fit(gradients: Sequence[Any], targets: Targets, slots: Slots) -> bool:
+    """Say, after a quick look, that gradients are ready as they are.
+
+    It may also be the case where this is False.
+    """
+    if "looks" not in targets.prepared:
+        values = [variable.held for variable in targets.variables]
+        targets.prepared["looks"] = [*map(_look, values)], {*map(owner_of, values)}
+    looks, owners = targets.prepared["looks"]
+    if None in looks:
+        fit = all(
+            validation.fits(grad, variable.held)
+            for grad, variable in zip(gradients, targets.variables, strict=True)
+        )
+        owned = {owner_of(grad) for grad in gradients if not is_immutable(grad)} if fit else {}
+    else:
+        fit = False not in [
+            type(grad) is np.ndarray
+            and grad.shape == shape
+            and grad.dtype == dtype
+            and value.flags.writeable
+            for grad, (shape, dtype, value) in zip(gradients, looks, strict=True)
+        ]
+        owned = {id(x) if x.base is None else owner_of(x) for x in gradients} if fit else {}
+    return fit and owners.isdisjoint(owned) and slots.owners.isdisjoint(owned)
+
+
+def _look(value: Array) -> tuple[Any, ...] | None:
+    """Return what an even quicker look asks of a plain NumPy array; None for other arrays."""
+    plain = type(value) is np.ndarray and computes_in_itself(value.dtype)
+    return (value.shape, value.dtype, value) if plain else None
+
+
+def _checked(grad: Any, variable: Variable) -> Gradient:
+    if validation.fits(grad, variable.held) and not repeats_memory(variable.held):
+        return grad
+    value = updatable(variable)
+    grad = validation.gradient(_plain(grad), value, variable.name)
+    if isinstance(grad, IndexedSlices) and variable.constraint is not None:
+        raise RuntimeError(
+            "Cannot use a constraint function on a sparse variable: Expected a dense gradient, "
+            f"received IndexedSlices, for {variable.name}, which has a constraint"
+        )
+    return _with(bared, grad)
+
+
+def updatable(variable: Variable) -> Array:
+    """Return the array of a variable, if a step can update it.
+
+    Raises
+    ------
+    TypeError
+        If it is read-only.
+    ValueError
+        If it has another dtype than real floating ones, or is a broadcast view.
+    """
+    value = validation.parameter(variable.held, variable.name)
+    if not (is_immutable(value) or is_writeable(value)):
+        raise TypeError(
+            f"Expected an array that can be written to, received a read-only one, for "
+            f"{variable.name}; wrap a copy of it in Variable"
+        )
+    if repeats_memory(value):
+        raise ValueError(
+            "Expected an array whose elements have memory of their own, received a broadcast view "
+            f"with a stride of 0, for {variable.name}; pass a copy of it"
+        )
+    return value
+
+
+def _with(change: Callable[[Array], Array], grad: Gradient) -> Gradient:
+    """Return the gradient with its values changed."""
+    return (
+        grad._replace(values=change(grad.values))
+        if isinstance(grad, IndexedSlices)
+        else change(grad)
+    )
+
+
+def _plain(grad: Any) -> Any:
+    """Return the gradient without the Variables that may hold it."""
+    if isinstance(grad, IndexedSlices):
+        return IndexedSlices(*map(_plain, grad))
+    return grad.held if isinstance(grad, Variable) else held(grad)
