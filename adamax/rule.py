@@ -161,7 +161,7 @@ def bias_correction(beta_1: Any, t: Any, xp: Namespace | None = None) -> Any:
     """Return ``1 - beta_1**t``, the weight that the zero start of m has lost by step t."""
     if isinstance(beta_1, Real):
         if isinstance(t, Integral):
-            return 1.0 - beta_1 ** int(t)
+            return 1.0 - float(beta_1) ** int(t)
         if beta_1 == 0.0:
             return 1.0
     # A traced step may only have 32 bits, where 1 - 0.9999**t would keep three digits;
