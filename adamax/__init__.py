@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from adamax import clipping, schedules
-from adamax._version import __version__
+from adamax._version import __version__ as __version__
 from adamax.functional import State, init, update
 from adamax.sparse import IndexedSlices
 from adamax.variable import Variable
@@ -36,7 +36,6 @@ __all__ = [
     "IndexedSlices",
     "State",
     "Variable",
-    "__version__",
     "check_gradients",
     "clipping",
     "deserialize",

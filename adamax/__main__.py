@@ -2,4 +2,4 @@
 
 from importlib import import_module
 
-raise SystemExit(import_module("adamax_adapters.cli").main())
+raise SystemExit(import_module("adamax_adapters.cli.main").main())

@@ -10,7 +10,6 @@ import numpy as np
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from adamax import rule
 from adamax._arrays import Array
 from adamax.rule import Coefficients
 from adamax.sparse import IndexedSlices
@@ -23,7 +22,13 @@ __all__ = ["dense", "kernel", "rows"]
 
 # Without fastmath nothing is reordered and no product is fused with a sum: the bits are NumPy's.
 _compile = partial(numba.njit, error_model="numpy", nogil=True)
-_rule = _compile(rule.rule)
+
+
+@_compile
+def _rule(p, g, m, u, c, xp):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    m = m + (g - m) * c.one_minus_beta_1  # until the loop is made from the trace
+    u = np.maximum(u * c.beta_2, np.abs(g))
+    return p - (m / (u + c.epsilon)) * c.step_size, m, u
 
 
 def kernel(dtype: Any, size: int) -> memory.Run:
