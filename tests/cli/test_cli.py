@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from trained import end
 
 import adamax
 from adamax_adapters.cli.main import main
@@ -35,16 +36,6 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
-def end(folder: Path) -> dict[str, bytes]:
-    """Return the files of a run but its older checkpoints, which tell where it was stopped."""
-    newest = max(folder.glob("checkpoints/step-*")).name
-    return {
-        name: data
-        for name, data in files(folder).items()
-        if "/step-" not in name or name.endswith(newest)
-    }
-
-
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     """--version prints the version; --help lists every option with its default."""
     with pytest.raises(SystemExit, match="0"):
@@ -53,9 +44,10 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["train", "--help"])
     text = capsys.readouterr().out
-    for option in ("--text", "--backend", "--steps", "--learning-rate", "--global-clipnorm"):
+    for option in ("--text", "--steps", "--learning-rate", "--global-clipnorm"):
         assert option in text
     assert "(2000)" in text
+    assert text.index("--library") < text.index("--backend")  # the former name
 
 
 def test_train_and_resume(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,6 +58,19 @@ def test_train_and_resume(here: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert out.err == ""
     os.chdir(here / "run")
     assert main(["train", "--resume", "--output", str(here / "run")]) == 0
+
+
+def test_library_was_called_backend(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The option `--backend`, and `backend` in the folder of an older run, are the library."""
+    assert main(["train", "--text", "text.txt", "--output", "new", *SMALL]) == 0
+    given = ["--backend", "numpy", "--text", "text.txt", "--output", "old"]
+    assert main(["train", *given, *SMALL]) == 0
+    assert files(here / "old") == files(here / "new")
+    settings = here / "old" / "run.json"
+    settings.write_text(settings.read_text().replace('"library"', '"backend"'))
+    assert main(["train", "--resume", "--output", "old"]) == 0
+    assert main(["train", "--resume", "--output", "old", "--library", "torch"]) == 2
+    assert "Expected numpy, the value of the run to resume" in capsys.readouterr().err
 
 
 def test_inspect(capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,7 +127,7 @@ ERRORS: dict[str, tuple[str, str]] = {
     "negative rate": ("train --learning-rate -1", "--learning-rate >= 0, received: -1.0"),
     "negative clip": ("train --clipnorm -1", "--clipnorm >= 0, received: -1.0"),
     "unknown schedule": ("train --schedule step", "one of constant, .*received 'step'"),
-    "unknown library": ("train --backend nunpy", "one of numpy, .*received 'nunpy', for --backend"),
+    "unknown library": ("train --library nunpy", "one of numpy, .*received 'nunpy', for --library"),
     "missing text": ("train --text no.txt", "cannot read the text: .*No such file.*no.txt"),
     "folder as text": ("train --text .", "cannot read the text: .*Is a directory"),
     "text in Latin-1": (
@@ -156,7 +161,7 @@ def test_errors_are_one_line(error: str, here: Path, capsys: pytest.CaptureFixtu
 
 
 CORRUPT = {
-    "no type": {"backend": []},
+    "no type": {"library": []},
     "a list": {"text": ["x"]},
     "a null byte": {"text": "a\0b"},
     "infinite": {"steps": float("inf")},
@@ -194,7 +199,7 @@ def test_library_that_is_not_installed(
 ) -> None:
     """A library that is not installed is an error that names the command to install it."""
     monkeypatch.setitem(sys.modules, "cupy", None)
-    assert main(["train", "--backend", "cupy", "--text", "text.txt"]) == 2
+    assert main(["train", "--library", "cupy", "--text", "text.txt"]) == 2
     assert "pip install '.[cupy-cuda13]'" in capsys.readouterr().err
     assert files(here).keys() == {"text.txt"}
 
@@ -285,16 +290,21 @@ def test_stopped_command_is_resumed_exactly(number: int, status: int, here: Path
     assert end(here / "parts") == end(here / "whole")
 
 
-def test_closed_pipe_saves_and_is_quiet(here: Path) -> None:
-    """`adamax train | head -1` keeps its steps: it saves, and ends as a closed pipe ends others."""
-    process = command("train", "--text", "text.txt", "--steps", "200", "--output", "run")
-    wait_for("step 10/", process)
+def end_by_closed_pipe(process: "subprocess.Popen[str]") -> None:
+    """Close the pipe that a command prints to: it ends as a closed pipe ends others, quietly."""
     assert process.stdout is not None
     process.stdout.close()
     assert process.wait(timeout=300) == 141
     assert process.stderr is not None
     with process.stderr as err:
         assert err.read() == ""
+
+
+def test_closed_pipe_saves_and_is_quiet(here: Path) -> None:
+    """`adamax train | head -1` keeps its steps: it saves, and ends as a closed pipe ends others."""
+    process = command("train", "--text", "text.txt", "--steps", "200", "--output", "run")
+    wait_for("step 10/", process)
+    end_by_closed_pipe(process)
     (saved,) = (here / "run" / "checkpoints").glob("step-*")
     assert 10 < int(saved.stem.removeprefix("step-")) < 200
 
@@ -303,13 +313,7 @@ def test_closed_pipe_of_another_command_is_quiet(monkeypatch: pytest.MonkeyPatch
     """`adamax inspect` and its like end quietly too if nobody reads what they print."""
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # so that all is printed at the end
     adamax.save_checkpoint("w.safetensors", adamax.Adamax(), [adamax.Variable(np.ones(1))])
-    process = command("inspect", "w.safetensors")
-    assert process.stdout is not None
-    process.stdout.close()
-    assert process.wait(timeout=300) == 141
-    assert process.stderr is not None
-    with process.stderr as err:
-        assert err.read() == ""
+    end_by_closed_pipe(command("inspect", "w.safetensors"))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")

@@ -38,7 +38,7 @@ def losses(folder: Path) -> list[float]:
 
 def test_each_library_learns_the_same(library: str, tmp_path: Path, text: str) -> None:
     """A run ends with a perplexity, and its losses are those of NumPy up to rounding."""
-    printed = run(tmp_path / library, text=text, backend=library, **SMALL)
+    printed = run(tmp_path / library, text=text, library=library, **SMALL)
     assert "unigram baseline" in printed
     assert contents(tmp_path / library).keys() >= {FILES["picture"], FILES["optimizer"]}
     run(tmp_path / "plain", text=text, **SMALL)
@@ -49,7 +49,7 @@ def test_each_library_is_resumed_exactly(
     library: str, tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that is interrupted and resumed leaves the bytes of one that was not, in all files."""
-    given = {"text": text, "backend": library, **SMALL}
+    given = {"text": text, "library": library, **SMALL}
     run(tmp_path / "whole", **given)
     with monkeypatch.context() as patch:
         interrupted(5, patch)

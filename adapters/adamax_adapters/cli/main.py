@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import adamax
 from adamax_adapters.checkpoint import CheckpointError
 from adamax_adapters.cli import inspection
-from adamax_adapters.cli.train.settings import Settings, UserError, kinds, option
+from adamax_adapters.cli.train.settings import FORMER, Settings, UserError, kinds, option
 from adamax_adapters.installation import install
 
 __all__ = ["main"]
@@ -99,8 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     for field in fields(Settings):
         (kind, *_) = kinds(field)
         default = "" if field.default is None else f" ({field.default})"
+        names = [name for name in (field.name, FORMER.get(field.name)) if name]
         train.add_argument(
-            option(field.name),
+            *map(option, names),
             type=kind,
             default=argparse.SUPPRESS,  # only what is given can conflict with a run to be resumed
             metavar={int: "N", float: "X"}.get(kind, field.name.upper()),

@@ -28,19 +28,19 @@ def namespace(name: str) -> Namespace:
         If the name is unknown, the library is not installed, or it cannot create an array.
     """
     if name not in LIBRARIES:
-        raise UserError(f"Expected one of {', '.join(LIBRARIES)}, received {name!r}, for --backend")
+        raise UserError(f"Expected one of {', '.join(LIBRARIES)}, received {name!r}, for --library")
     module, command = LIBRARIES[name]
     try:
         library: Any = import_module(module)
     except ImportError:
         raise UserError(
-            f"Expected an installed library, received {name!r}, for --backend; run {command}"
+            f"Expected an installed library, received {name!r}, for --library; run {command}"
         ) from None
     try:
         return array_namespace(library.asarray(0.0))
     except Exception as error:  # each library raises its own, for want of a driver or a device
         raise UserError(
-            f"Expected a usable library, received {name!r}, for --backend: it cannot create an "
+            f"Expected a usable library, received {name!r}, for --library: it cannot create an "
             f"array: {first_line(error)}"
         ) from None
 

@@ -136,7 +136,7 @@ def _refuse_run(folder: Path) -> None:
 
 def _prepared(settings: Settings) -> Run:
     """Return a run before its first step."""
-    xp = namespace(settings.backend)
+    xp = namespace(settings.library)
     corpus = read_corpus(settings.text, settings.context, settings.vocabulary)
     if corpus.unknown() > MOSTLY:
         print(

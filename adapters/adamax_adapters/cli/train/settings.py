@@ -17,6 +17,7 @@ from adamax.schedules import (
 from adamax_adapters.checkpoint.durable import write_whole
 
 __all__ = [
+    "FORMER",
     "SCHEDULES",
     "Settings",
     "UserError",
@@ -29,6 +30,9 @@ __all__ = [
 
 FORMAT = 1
 """Version of the layout of a run's folder."""
+
+FORMER = {"library": "backend"}
+"""Earlier names of settings, which commands and the folders of older runs still have."""
 
 SCHEDULES: Mapping[str, Callable[[float, int], float | LearningRateSchedule]] = {
     "constant": lambda rate, steps: rate,
@@ -57,7 +61,7 @@ class Settings:
     """One run; every field is an option of the command."""
 
     text: str | None = _setting(None, "UTF-8 file to learn from; without it, Python's own manual")
-    backend: str = _setting("numpy", "array library to compute with")
+    library: str = _setting("numpy", "array library to compute with")
     steps: int = _setting(2000, "steps of the optimizer", MOST_STEPS)
     batch: int = _setting(256, "words predicted in a step", MOST_UNITS)
     learning_rate: float = _setting(0.01, "learning rate of the first step")
@@ -106,6 +110,12 @@ def option(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def _saved(**values: Any) -> Settings:
+    """Return the settings that a run saved, perhaps by their former names."""
+    now = {former: name for name, former in FORMER.items()}
+    return Settings(**{now.get(name, name): value for name, value in values.items()})
+
+
 def _unexpected(requirement: str, value: Any, name: str) -> UserError:
     return UserError(f"Expected {requirement}, received {short(value)}, for {option(name)}")
 
@@ -122,7 +132,7 @@ def read_run(path: Path) -> tuple[Settings, str]:
         content = json.loads(path.read_text("utf-8"))
         layout = content["format"]
         if layout == FORMAT:
-            return Settings(**content["settings"]), str(content["text_sha256"])
+            return _saved(**content["settings"]), str(content["text_sha256"])
     except FileNotFoundError:
         raise UserError(
             f"Expected a run to resume, found no {path}; start one without --resume"
