@@ -26,9 +26,9 @@ ORIGIN = """
 import pathlib, sys
 import adamax, adamax_adapters
 for package in (adamax, adamax_adapters):
-    place = pathlib.Path(package.__file__).resolve()
-    print(place)
-    assert place.is_relative_to(pathlib.Path(sys.argv[1]).resolve()), place
+    folder = pathlib.Path(package.__file__).resolve()
+    print(folder)
+    assert folder.is_relative_to(pathlib.Path(sys.argv[1]).resolve()), folder
 """
 
 
@@ -81,14 +81,14 @@ def wheel(session: nox.Session) -> None:
     """Build the wheel, install it, and run a copy of the tests away from the sources."""
     session.install("build")
     with TemporaryDirectory() as name:
-        place = Path(name)
-        session.run("python", "-m", "build", "--outdir", str(place / "dist"), str(ROOT))
-        (built,) = (place / "dist").glob("*.whl")
+        folder = Path(name)
+        session.run("python", "-m", "build", "--outdir", str(folder / "dist"), str(ROOT))
+        (built,) = (folder / "dist").glob("*.whl")
         session.install(str(built), *group("tests"))
-        shutil.copytree(ROOT / "tests", place / "copy" / "tests")
+        shutil.copytree(ROOT / "tests", folder / "copy" / "tests")
         # Its pythonpath names folders that are not there: both packages are the installed ones.
-        shutil.copy(ROOT / "pyproject.toml", place / "copy")
-        with session.chdir(place / "copy"):
+        shutil.copy(ROOT / "pyproject.toml", folder / "copy")
+        with session.chdir(folder / "copy"):
             session.run("python", "-c", ORIGIN, session.virtualenv.location)
             session.run("pytest", "tests", *session.posargs)
 

@@ -16,8 +16,8 @@ from adamax.sparse import Gradient, IndexedSlices
 
 __all__ = ["clip_all", "clip_by_global_norm", "clip_by_norm", "clip_by_value"]
 
-SMALL = 1 << 16
-"""Elements of a gradient up to which calling functions costs more than copying it."""
+SMALL_ELEMENTS = 1 << 16
+"""Up to this size of a gradient, calling functions costs more than copying it."""
 
 
 def clip_all(
@@ -35,16 +35,16 @@ def clip_all(
     if value is None and global_norm is None:
         return list(grads)
     groups = _groups(grads)
-    gathered = [_gathered([grads[place] for place in group]) for group in groups]
+    gathered = [_gathered([grads[index] for index in group]) for group in groups]
     if value is not None:
         gathered = [clip_by_value(grad, value) for grad in gathered]
     if global_norm is not None:
         gathered = clip_by_global_norm(gathered, global_norm)
     clipped = list(grads)
     for group, together in zip(groups, gathered, strict=True):
-        parts = _apart(together, [grads[place] for place in group])
-        for place, part in zip(group, parts, strict=True):
-            clipped[place] = part
+        parts = _apart(together, [grads[index] for index in group])
+        for index, part in zip(group, parts, strict=True):
+            clipped[index] = part
     return clipped
 
 
@@ -148,16 +148,20 @@ def clip_by_global_norm(grads: Sequence[Gradient], limit: float) -> list[Gradien
 
 
 def _groups(grads: Sequence[Gradient]) -> list[list[int]]:
-    """Return the places of gradients that are clipped as one array, being small and alike."""
+    """Return the indices of gradients that are clipped as one array, being small and alike."""
     groups: dict[Hashable, list[int]] = defaultdict(list)
-    for place, grad in enumerate(grads):
-        alone = isinstance(grad, IndexedSlices) or is_spread(grad) or math.prod(grad.shape) > SMALL
-        groups[place if alone else kind_of(grad)].append(place)
+    for index, grad in enumerate(grads):
+        alone = (
+            isinstance(grad, IndexedSlices)
+            or is_spread(grad)
+            or math.prod(grad.shape) > SMALL_ELEMENTS
+        )
+        groups[index if alone else kind_of(grad)].append(index)
     return list(groups.values())
 
 
 def _gathered(grads: Sequence[Gradient]) -> Gradient:
-    """Return gradients one behind the other in one array; a single one as it is."""
+    """Return gradients concatenated in one array; a single one as it is."""
     if len(grads) == 1:
         return grads[0]
     return array_namespace(grads[0]).concat(grads, axis=None)

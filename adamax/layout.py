@@ -41,12 +41,12 @@ def devices_of(x: Array) -> Any:
 def elsewhere(x: Array, array: Array) -> bool:
     """Say whether `x` is on another device than `array`, so that they cannot meet.
 
-    A sharded array meets every array on the same devices, and JAX moves what nobody has placed.
+    A sharded array meets every array on the same devices, and JAX moves what is not committed.
     """
     if not is_jax_array(x):
         return bool(device_of(x) != device_of(array))
-    places = devices_of(x), devices_of(array)
-    apart = None not in places and places[0] != places[1]
+    devices = devices_of(x), devices_of(array)
+    apart = None not in devices and devices[0] != devices[1]
     return bool(apart and x.committed and array.committed)
 
 
@@ -59,7 +59,7 @@ def home_of(array: Array) -> Any:
 
 
 def layout_of(x: Array) -> Any:
-    """Return what is equal, after a quick look, for arrays in one place and laid out alike."""
+    """Return what is equal, after a quick look, for arrays on one device and laid out alike."""
     sharding = getattr(x, "sharding", None)
     # torch calls strided or sparse what it names the layout.
     if sharding:
@@ -68,7 +68,7 @@ def layout_of(x: Array) -> Any:
 
 
 def laid_out_as(x: Array, array: Array) -> Array:
-    """Return `x`, which can meet `array`, placed, sharded or in chunks as that is.
+    """Return `x`, which can meet `array`, on its devices, in its shards or chunks.
 
     Arrays of different shapes have no layout in common, and stay as they are.
     """
@@ -93,7 +93,7 @@ def is_spread(x: Array) -> bool:
 
 
 def repeats_memory(x: Array) -> bool:
-    """Return whether several elements of `x` have one place in memory, as in a broadcast view."""
+    """Return whether several elements of `x` have one address in memory, as in a broadcast view."""
     strides = x.stride() if is_torch_array(x) else getattr(x, "strides", None) or ()
     return 0 not in x.shape and any(
         a == 0 and n > 1 for a, n in zip(strides, x.shape, strict=False)
@@ -106,16 +106,16 @@ def memory_of(x: Array) -> tuple[Any, ...]:
     It is only good while one of them is alive: afterwards the memory may be another array's.
     """
     if is_numpy_array(x):
-        place, strides = ("numpy", x.__array_interface__["data"][0]), x.strides
+        address, strides = ("numpy", x.__array_interface__["data"][0]), x.strides
     elif is_cupy_array(x):
-        place, strides = ("cupy", x.data.ptr), x.strides
+        address, strides = ("cupy", x.data.ptr), x.strides
     elif is_torch_array(x):
-        place, strides = (x.device, _held(x).data_ptr() or owner_of(x)), x.stride()
+        address, strides = (x.device, _held(x).data_ptr() or owner_of(x)), x.stride()
     else:
         return (id(x),)
     # The stride of an axis of length 1 is never taken, and views do not agree on it.
     steps = tuple(step for step, length in zip(strides, x.shape, strict=True) if length > 1)
-    return (*place, x.dtype, tuple(x.shape), steps)
+    return (*address, x.dtype, tuple(x.shape), steps)
 
 
 def owner_of(x: Array) -> int:

@@ -22,7 +22,7 @@ class _Node(NamedTuple):
 
     keys: list[Any]  # of its children: keys, indices, or attributes such as ``.bias``
     children: list[Any]
-    rebuild: Callable[[list[Any]], Any]  # makes such a container of other children
+    unflatten: Callable[[list[Any]], Any]  # makes such a container of other children
     form: str = "[{!r}]"  # how a key continues a path
 
 
@@ -60,7 +60,7 @@ class Structure:
         remaining = iter(leaves)
         if self._node is None:
             return next(remaining)
-        return self._node.rebuild([part.unflatten(remaining) for part in self._parts])
+        return self._node.unflatten([part.unflatten(remaining) for part in self._parts])
 
 
 def flatten(tree: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -82,7 +82,7 @@ def _node(tree: Any) -> _Node | None:
 def _mapping(tree: Mapping[Any, Any]) -> _Node:
     keys = sorted(tree, key=str)
 
-    def rebuild(children: list[Any]) -> Any:
+    def unflatten(children: list[Any]) -> Any:
         by_key = dict(zip(keys, children, strict=True))
         # A defaultdict is made of more than its items.
         if isinstance(tree, MutableMapping) and type(tree) is not dict:
@@ -92,16 +92,16 @@ def _mapping(tree: Mapping[Any, Any]) -> _Node:
             return nested
         return type(tree)({key: by_key[key] for key in tree})  # type: ignore[call-arg]
 
-    return _Node(keys, [tree[key] for key in keys], rebuild)
+    return _Node(keys, [tree[key] for key in keys], unflatten)
 
 
 def _sequence(tree: Sequence[Any]) -> _Node:
     make: Any = type(tree)
 
-    def rebuild(children: list[Any]) -> Any:
+    def unflatten(children: list[Any]) -> Any:
         return make(*children) if hasattr(tree, "_fields") else make(children)
 
-    return _Node(list(range(len(tree))), list(tree), rebuild)
+    return _Node(list(range(len(tree))), list(tree), unflatten)
 
 
 def _pytree(tree: Any) -> _Node | None:
@@ -120,10 +120,10 @@ def _dataclass(tree: Any) -> _Node | None:
         return None
     names = [x.name for x in fields(tree) if x.init and not x.metadata.get("static")]
 
-    def rebuild(children: list[Any]) -> Any:
+    def unflatten(children: list[Any]) -> Any:
         return replace(tree, **dict(zip(names, children, strict=True)))
 
-    return _Node([f".{x}" for x in names], [getattr(tree, x) for x in names], rebuild, "{}")
+    return _Node([f".{x}" for x in names], [getattr(tree, x) for x in names], unflatten, "{}")
 
 
 def _summary(tree: Any) -> str:

@@ -31,8 +31,8 @@ WAITS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("way", WAITS)
-def test_stand_in_notes_what_waits(way: str) -> None:
-    """Whatever brings a number of the device to the host is noted once."""
+def test_fake_device_records_what_waits(way: str) -> None:
+    """Whatever brings a number of the device to the host is recorded once."""
     x = namespace.asarray(3)
     with synchronisations() as noted:
         WAITS[way](x)
@@ -53,13 +53,13 @@ REFUSED: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("way", REFUSED)
-def test_stand_in_refuses_arrays_of_numpy(way: str) -> None:
+def test_fake_device_refuses_arrays_of_numpy(way: str) -> None:
     """Nothing becomes an array of NumPy, or meets one, without being asked to."""
     with pytest.raises(TypeError, match=r"NumPy"):
         REFUSED[way](namespace.asarray(np.ones(2)))
 
 
-def test_stand_in_is_an_array_library() -> None:
+def test_fake_device_is_an_array_library() -> None:
     """It has the standard's functions alone, gives arrays and never scalars, and one device."""
     x = namespace.asarray(np.array([1.0, 2.0], np.float32))
     for result in (namespace.sum(x), x @ x, x[0], -x[1], 2.0 - x[0], np.tanh(x), namespace.max(x)):

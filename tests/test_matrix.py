@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from libraries import Backend
-from matrix import ABSENT, BACKENDS, FEATURES, Matrix, Place
+from matrix import ABSENT, BACKENDS, FEATURES, Matrix, Position
 
 PAGE = Path(__file__).parents[1] / "docs" / "portability.md"
 
@@ -59,7 +59,7 @@ def test_a_whole_matrix_has_no_faults(matrix: Matrix) -> None:
 
 def test_a_reason_to_skip_is_a_note(matrix: Matrix) -> None:
     """Where all tests were skipped, the cell gives their reasons, each once."""
-    cell = matrix.cells[Place(Backend.NUMPY, "sparse")]
+    cell = matrix.cells[Position(Backend.NUMPY, "sparse")]
     cell.outcomes.update({"passed": -2, "skipped": 3})
     cell.reasons.update({"no rows today": None, "nor tomorrow": None})
     page = matrix.page()
@@ -79,14 +79,14 @@ def test_faults_are_told(
     matrix: Matrix, feature: str, outcome: str, shown: str, fault: str
 ) -> None:
     """One test that fails makes a cell fail, and one that passes shows that a note is wrong."""
-    matrix.cells[Place(Backend.NUMPY, feature)].outcomes[outcome] += 1
+    matrix.cells[Position(Backend.NUMPY, feature)].outcomes[outcome] += 1
     assert shown in rows(matrix.page())["numpy"]
     assert matrix.faults == [fault]
 
 
 def test_a_cell_without_tests_is_a_fault(matrix: Matrix) -> None:
     """The table cannot have holes."""
-    matrix.cells[Place(Backend.NUMPY, "dense")].outcomes.clear()
+    matrix.cells[Position(Backend.NUMPY, "dense")].outcomes.clear()
     assert rows(matrix.page())["numpy"][0] == "MISSING"
     assert matrix.faults == ["numpy, dense: no test has run"]
 

@@ -44,7 +44,7 @@ def test_corpus_holds_out_blocks(text: str) -> None:
 
 
 def test_windows_are_what_stands_before(text: str) -> None:
-    """The context of a place is the words that end right before it, in their order."""
+    """The context of a position is the words that end right before it, in their order."""
     corpus = read_corpus(text, 3, 100)
     before, at = corpus.windows(np.array([3, 11]), 3)
     np.testing.assert_array_equal(before, [corpus.ids[0:3], corpus.ids[8:11]])
@@ -66,10 +66,10 @@ def test_baseline_is_that_of_counts(text: str) -> None:
     """The unigram baseline is the perplexity of counted words, each counted once more."""
     corpus = read_corpus(text, 2, 100)
     counts = dict.fromkeys(range(len(corpus.words)), 1)
-    for place in corpus.train:
-        counts[int(corpus.ids[place])] += 1
+    for position in corpus.train:
+        counts[int(corpus.ids[position])] += 1
     total = sum(counts.values())
-    logs = [np.log(counts[int(corpus.ids[place])] / total) for place in corpus.held_out]
+    logs = [np.log(counts[int(corpus.ids[i])] / total) for i in corpus.held_out]
     assert corpus.baseline() == pytest.approx(np.exp(-np.mean(logs)), rel=1e-12)
 
 

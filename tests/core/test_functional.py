@@ -403,7 +403,7 @@ def test_state_is_checked(state: State, error: type[Exception], message: str) ->
 
 
 def test_arguments_in_another_order() -> None:
-    """A state in the place of parameters or gradients is told with the signature; others are not.
+    """A state passed as parameters or gradients is told with the signature; others are not.
 
     What is shaped alike, as gradients and parameters are, cannot be told apart.
     """

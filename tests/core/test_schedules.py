@@ -538,7 +538,7 @@ def test_restarts_do_not_get_shorter() -> None:
 def test_pieces_are_checked(
     boundaries: Any, values: Any, error: type[Exception], message: str
 ) -> None:
-    """Boundaries and values that do not fit are told with their place."""
+    """Boundaries and values that do not fit are told with their index."""
     with pytest.raises(error, match=message):
         PiecewiseConstantDecay(boundaries, values)
 

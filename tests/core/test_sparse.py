@@ -291,7 +291,7 @@ def test_many_duplicates_are_summed_exactly() -> None:
 
 
 def test_set_rows_leaves_the_table(library: Library) -> None:
-    """`set_rows` returns another table, with the rows at their places."""
+    """`set_rows` returns another table, with the rows at their indices."""
     given, rows = library.asarray(X), library.asarray([[9, 9], [9, 9], [0, 1]])
     found = set_rows(given, library.asarray([0, 0, 2], "int32"), rows, library.xp)
     np.testing.assert_array_equal(library.read(given), X)

@@ -246,7 +246,7 @@ def test_matrix_products() -> None:
 
 
 def test_operator_with_a_list() -> None:
-    """A list on either side is what NumPy makes of it; variables may stand in it."""
+    """A list on either side is what NumPy makes of it; variables may be in it."""
     v, numbers = Variable(np.array([1.0, 2.0])), [1, Variable(np.array(2))]
     np.testing.assert_array_equal(v + numbers, [2, 4])
     np.testing.assert_array_equal([1, 2] * v, [1, 4])

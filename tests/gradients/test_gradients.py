@@ -38,9 +38,9 @@ def test_tape_agrees_with_central_differences(name: str) -> None:
     assert_differentiated(loss, variables)
 
 
-# One place of each backend: on strict's, whatever is made on another device is an error.
+# One device of each library: on strict's, whatever is made on another device is an error.
 # JAX compiles every call of these; in test_engines.py it does so in one dtype.
-PLACES = {
+DEVICES = {
     (library.backend, library.dtype): library
     for library in LIBRARIES
     if library.dtype in ("float32", "float64")
@@ -51,9 +51,9 @@ PLACES = {
 
 @pytest.mark.feature("gradients")
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("library", parameters([*PLACES.values()]), indirect=True)
+@pytest.mark.parametrize("library", parameters([*DEVICES.values()]), indirect=True)
 def test_every_library_has_the_gradients_of_numpy(library: Library, name: str) -> None:
-    """Whatever differentiates there, gradients are in the library, dtype and place of variables.
+    """Whatever differentiates there, gradients are in the library, dtype and device of variables.
 
     array_api_strict refuses whatever the standard does not promise, arrays that are made on
     another device, and dtypes that a device does not have.
@@ -109,7 +109,7 @@ def test_lookup_of_numbers_gives_rows() -> None:
 
 
 def test_two_lookups_give_the_rows_of_both() -> None:
-    """Rows looked up at two places are listed one after the other, and not summed here."""
+    """Rows looked up by two indices are listed one after the other, and not summed here."""
     table = Variable(np.ones((9, 2)))
     a, b = np.array([1, 2]), np.array([2])
     _, (gradient,) = value_and_gradients(lambda: np.sum(table[a]) + np.sum(table[b]), [table])
@@ -269,7 +269,7 @@ NUMPY_LOSSES: dict[str, Callable[[Any], Any]] = {
     "joined numbers": lambda w: np.sum(np.stack([w[0, 0], w[1, 2] ** 2]) ** 2),
     "numbers": lambda w: w[0, 0] * w.sum() + w[1, 1].T ** 3 + np.sum(w[1, 2], axis=-1),
     "whole numbers": lambda w: np.sum(w.astype(int) * w + np.round(w) * w + (w > 1) * w),
-    "place of the largest": lambda w: w[0, np.argmax(w.sum(axis=0))] ** 2,
+    "index of the largest": lambda w: w[0, np.argmax(w.sum(axis=0))] ** 2,
     "number from inside": lambda w: np.sum(w * len(w)) + 0 * int(w[0, 0]),
 }
 

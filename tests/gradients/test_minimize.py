@@ -104,7 +104,7 @@ def test_every_gradient_must_exist(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["minimize", "get_gradients", "get_updates"])
 def test_variables_must_be_given(method: str) -> None:
-    """None in the place of the variables is an error; so is a loss that is no function."""
+    """None instead of the variables is an error; so is a loss that is no function."""
     a, _ = pair()
     optimizer = Adamax()
     with pytest.raises(ValueError, match="received None, for var_list"):
@@ -432,7 +432,7 @@ def test_get_updates_takes_the_step_of_minimize() -> None:
 
 
 def test_signatures_are_those_of_the_reference() -> None:
-    """Arguments have the reference's names and places; `name` is not one of get_updates."""
+    """Arguments have the reference's names and positions; `name` is not one of get_updates."""
     expected = {
         "minimize": ["self", "loss", "var_list", "grad_loss", "name", "engine", "return_loss"],
         "get_gradients": ["self", "loss", "params"],

@@ -1,4 +1,4 @@
-"""The tape and its stand-ins: what a loss may do, what is refused, and what is left behind."""
+"""The tape and its tracers: what a loss may do, what is refused, and what is left behind."""
 
 import gc
 import threading
@@ -88,7 +88,7 @@ def test_parts_of_an_array_do_not_leak(name: str) -> None:
         value_and_gradients(lambda: np.sum(getattr(w.value, name)), [w])
 
 
-def test_stand_ins_describe_their_arrays() -> None:
+def test_tracers_describe_their_arrays() -> None:
     """In a loss a variable has the shape, dtype, length and device of its array."""
     w = Variable(np.ones((2, 3), np.float32))
 
@@ -200,7 +200,7 @@ def test_given_gradients_are_taken_as_they_are() -> None:
     np.testing.assert_array_equal(rows.values, [[2.0]])
 
 
-def test_stand_ins_that_are_kept_are_constants() -> None:
+def test_tracers_that_are_kept_are_constants() -> None:
     """What a loss keeps for its next call, such as a state, is a constant then, and readable."""
     w, kept = Variable(np.array([2.0, 3.0])), [np.ones(2)]
 

@@ -178,8 +178,8 @@ def test_arrays_of_another_device_are_refused(made: Made) -> None:
         update(there, there, State(0, made(G, 0), there))
 
 
-def test_what_nobody_has_placed_goes_where_it_is_needed() -> None:
-    """JAX makes arrays on the device by default; they follow a variable that was placed."""
+def test_arrays_that_are_not_committed_follow_the_variable() -> None:
+    """JAX makes arrays on the device by default; they follow a committed variable."""
     jnp = pytest.importorskip("jax.numpy")
     w, optimizer = Variable(in_jax(W)), Adamax(0.1)
     optimizer.apply_gradients([(jnp.asarray(G), w)])
@@ -189,8 +189,8 @@ def test_what_nobody_has_placed_goes_where_it_is_needed() -> None:
     np.testing.assert_array_equal(host(w.value), W)
 
 
-def test_a_variable_that_nobody_has_placed_follows_its_gradient() -> None:
-    """As everywhere in JAX: where only the gradient was placed, the step is there."""
+def test_a_variable_that_is_not_committed_follows_its_gradient() -> None:
+    """As everywhere in JAX: if only the gradient is committed, the step is on its device."""
     jnp = pytest.importorskip("jax.numpy")
     w, optimizer = Variable(jnp.asarray(W)), Adamax(0.1)
     for _ in range(2):

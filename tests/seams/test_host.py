@@ -28,11 +28,11 @@ def refuse(*args: Any, **kwargs: Any) -> NoReturn:
     raise RuntimeError("a number was read on the host")
 
 
-def noting(use: Use) -> None:
-    """Run on the stand-in for a library on a device, which notes what waits for it."""
-    with fake_device.synchronisations() as noted:
+def on_a_fake_device(use: Use) -> None:
+    """Run on a fake device, which records what waits for it."""
+    with fake_device.synchronisations() as recorded:
         use(fake_device.namespace.asarray)
-    if noted:
+    if recorded:
         refuse()
 
 
@@ -62,7 +62,7 @@ def lazily(use: Use) -> None:
         use(array.asarray)
 
 
-BLIND = [noting, without_numbers, traced, lazily]
+BLIND = [on_a_fake_device, without_numbers, traced, lazily]
 
 
 def steps(made: Made, settings: dict[str, Any]) -> None:
@@ -130,7 +130,7 @@ def test_nor_does_what_is_around_them(blind: Callable[[Use], None], use: Use) ->
 )
 @pytest.mark.parametrize("blind", BLIND)
 def test_a_look_would_fail(blind: Callable[[Use], None], read: Callable[..., Any]) -> None:
-    """What does read numbers fails in each of these places, so that the tests above can."""
+    """Calls that read numbers fail on each of these arrays: the tests above can fail."""
 
     def use(made: Made) -> None:
         w, optimizer = Variable(made(W)), Adamax(0.1)

@@ -121,10 +121,10 @@ def test_steps_have_derivatives(library: Library, way: Callable[..., Any]) -> No
     h = 1e-6
     expected = (unrolled(0.05 + h, start) - unrolled(0.05 - h, start)) / (2 * h)
     np.testing.assert_allclose(by_rate, expected, rtol=1e-7)
-    for place in np.ndindex(W.shape):
-        moved = library.asarray(np.zeros_like(W)).at[place].set(h)
+    for index in np.ndindex(W.shape):
+        moved = library.asarray(np.zeros_like(W)).at[index].set(h)
         expected = (unrolled(0.05, start + moved) - unrolled(0.05, start - moved)) / (2 * h)
-        np.testing.assert_allclose(by_start[place], expected, rtol=1e-6)
+        np.testing.assert_allclose(by_start[index], expected, rtol=1e-6)
 
 
 @pytest.mark.feature("jit", "functional")

@@ -86,12 +86,12 @@ def test_steps_have_derivatives(library: Library, derivatives: Callable[..., Any
     start, h = library.asarray(W), 1e-6
     expected = (unrolled(0.05 + h, start) - unrolled(0.05 - h, start)) / (2 * h)
     np.testing.assert_allclose(library.read(by_rate), library.read(expected), rtol=1e-7)
-    for place in np.ndindex(W.shape):
+    for index in np.ndindex(W.shape):
         moved = np.zeros_like(W)
-        moved[place] = h
+        moved[index] = h
         above, below = (unrolled(0.05, start + library.asarray(x)) for x in (moved, -moved))
         expected = library.read((above - below) / (2 * h))
-        np.testing.assert_allclose(library.read(by_start[place]), expected, rtol=1e-6)
+        np.testing.assert_allclose(library.read(by_start[index]), expected, rtol=1e-6)
 
 
 @pytest.mark.feature("jit", "functional")

@@ -29,13 +29,13 @@ def central_differences(loss: Callable[[], Any], variables: Sequence[Variable]) 
     gradients = []
     for variable in variables:
         gradient = np.zeros(variable.shape)
-        for place in np.ndindex(*variable.shape):
-            start = variable.value[place].copy()
-            variable.value[place] = start + 1e-6
+        for index in np.ndindex(*variable.shape):
+            start = variable.value[index].copy()
+            variable.value[index] = start + 1e-6
             above = float(np.sum(loss()))
-            variable.value[place] = start - 1e-6
-            gradient[place] = (above - float(np.sum(loss()))) / 2e-6
-            variable.value[place] = start
+            variable.value[index] = start - 1e-6
+            gradient[index] = (above - float(np.sum(loss()))) / 2e-6
+            variable.value[index] = start
         gradients.append(gradient)
     return gradients
 

@@ -1,4 +1,4 @@
-"""Pictures of digits, drawn by a formula: what newcomers train on, in place of a download."""
+"""Pictures of digits, drawn by a formula: what newcomers train on, instead of a download."""
 
 from typing import Any, NamedTuple
 
@@ -36,7 +36,7 @@ def drawn(digit: int, shift: tuple[int, int]) -> Any:
 
 
 def digits(count: int, seed: int, noise: float = 0.25) -> Digits:
-    """Return pictures of digits at random places, with normally distributed noise."""
+    """Return pictures of digits at random positions, with normally distributed noise."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 10, count)
     shifts = [SHIFTS[i] for i in rng.integers(0, len(SHIFTS), count)]

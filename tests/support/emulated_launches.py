@@ -17,7 +17,7 @@ class Launch(NamedTuple):
 
 
 class Host:
-    """What a test sees of the stand-in: the launches, and how often a kernel was made."""
+    """What a test sees of the emulator: the launches, and how often a kernel was made."""
 
     def __init__(self) -> None:
         self.launches: list[Launch] = []

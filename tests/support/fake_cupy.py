@@ -1,7 +1,7 @@
 """CuPy's way to call functions, on arrays that lie on the host: loaded under the name `cupy`.
 
 Elementwise functions ask their arguments first, reductions call a method with every option, and
-the others refuse arrays that are not CuPy's. `test_fake_cupy.py` compares all with the wheel.
+the others refuse arrays that are not CuPy's. `test_cupy_functions.py` compares all with the wheel.
 """
 
 from collections.abc import Callable, Mapping

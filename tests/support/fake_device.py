@@ -1,4 +1,4 @@
-"""Arrays that refuse what CuPy's refuse, on any machine: a stand-in for a library on a device.
+"""Arrays that refuse what CuPy's refuse, on any machine: a fake library on a device.
 
 They hold NumPy's data, but nothing converts them to NumPy's arrays or mixes with those unasked,
 reductions give arrays and never scalars, only the functions of the standard are there, and whatever
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 host: Any = array_namespace(np.empty(0))
-DEVICE = "stand-in:0"
+DEVICE = "fake:0"
 STANDARD = {*array_api_strict.__all__} - {"fft", "linalg"}
 # Their shapes depend on what is on the device.
 WAITING = {"nonzero", "repeat", "unique_all", "unique_counts", "unique_inverse", "unique_values"}

@@ -139,9 +139,9 @@ class Library(NamedTuple):
         module = import_module(self.name)
         if self.name in ("cupy", "dask.array"):
             return module.asarray(numbers)
-        place = {"device": array_api_strict.Device(self.device)} if self.device else {}
+        device = {"device": array_api_strict.Device(self.device)} if self.device else {}
         readable = np.array(x).astype("float64" if "float" in dtype else dtype)
-        return module.asarray(readable, dtype=getattr(module, dtype), **place)
+        return module.asarray(readable, dtype=getattr(module, dtype), **device)
 
     def read(self, array: Array, dtype: str | None = None) -> Any:
         """Return the values of `array` as float64, after a look whether it belongs here."""
@@ -207,11 +207,11 @@ _IN_LIBRARIES: dict[Backend, list[tuple[str, ...]]] = {
 
 LIBRARIES = [
     Library(backend, *where)
-    for backend, places in _IN_LIBRARIES.items()
+    for backend, devices in _IN_LIBRARIES.items()
     if backend.missing is None
-    for where in places
+    for where in devices
 ]
-"""What is installed of NumPy, the standard alone, stand-ins, torch, JAX, dask and CuPy."""
+"""What is installed of NumPy, the standard alone, the fake device, torch, JAX, dask and CuPy."""
 
 COMPILED = [
     Library(Backend.JAX_JIT, dtype)

@@ -113,8 +113,8 @@ class Cell:
         self.reasons: dict[str, None] = {}  # in the order in which they were given
 
 
-class Place(NamedTuple):
-    """A cell's place in the table."""
+class Position(NamedTuple):
+    """A cell's position in the table."""
 
     backend: Backend
     feature: str
@@ -125,15 +125,15 @@ class Matrix:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.cells = {Place(backend, x): Cell() for backend in BACKENDS for x in FEATURES}
+        self.cells = {Position(backend, x): Cell() for backend in BACKENDS for x in FEATURES}
         self.faults: list[str] = []
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Any:
         report: pytest.TestReport = yield
         if report.when == "call" or report.outcome != "passed":
-            for place in places(item):
-                cell = self.cells[place]
+            for position in positions(item):
+                cell = self.cells[position]
                 cell.outcomes[report.outcome] += 1
                 if isinstance(report.longrepr, tuple):
                     cell.reasons[report.longrepr[2].removeprefix("Skipped: ")] = None
@@ -153,7 +153,7 @@ class Matrix:
         """Return the page; what is wrong with its cells is in `faults` from then on."""
         notes: dict[str, int] = {}
         body = [
-            [f"`{backend}`", *(self.text(Place(backend, x), notes) for x in FEATURES)]
+            [f"`{backend}`", *(self.text(Position(backend, x), notes) for x in FEATURES)]
             for backend in BACKENDS
         ]
         return PAGE.format(
@@ -164,33 +164,37 @@ class Matrix:
             versions=versions(),
         )
 
-    def text(self, place: Place, notes: dict[str, int]) -> str:
+    def text(self, position: Position, notes: dict[str, int]) -> str:
         """Return what a cell shows; `notes` holds the reasons, with their numbers."""
-        cell, absent = self.cells[place], ABSENT.get(place)
-        if missing := place.backend.missing:
+        cell, absent = self.cells[position], ABSENT.get(position)
+        if missing := position.backend.missing:
             return noted("not run", [missing], notes)
         if cell.outcomes["failed"]:
-            self.faults.append(f"{place.backend}, {place.feature}: {cell.outcomes['failed']} fail")
+            self.faults.append(
+                f"{position.backend}, {position.feature}: {cell.outcomes['failed']} fail"
+            )
             return "FAIL"
         if passed := cell.outcomes["passed"]:
             if absent:
-                self.faults.append(f"{place.backend}, {place.feature}: passes, and is said not to")
+                self.faults.append(
+                    f"{position.backend}, {position.feature}: passes, and is said not to"
+                )
             return f"pass ({passed})"
         reasons = [absent] if absent else list(cell.reasons)
         if not reasons:
-            self.faults.append(f"{place.backend}, {place.feature}: no test has run")
+            self.faults.append(f"{position.backend}, {position.feature}: no test has run")
             return "MISSING"
         return noted("n/a", reasons, notes)
 
 
-def places(item: pytest.Item) -> Iterator[Place]:
+def positions(item: pytest.Item) -> Iterator[Position]:
     """Yield the cells that a test counts for."""
     values = getattr(getattr(item, "callspec", None), "params", {}).values()
     own = [x.backend for x in values if isinstance(x, Library)]
     found = set()
     for mark in item.iter_markers("feature"):
         backends = [mark.kwargs["backend"]] if "backend" in mark.kwargs else own
-        found |= {Place(backend, feature) for backend in backends for feature in mark.args}
+        found |= {Position(backend, feature) for backend in backends for feature in mark.args}
     yield from found
 
 

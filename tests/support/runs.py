@@ -33,7 +33,7 @@ class Run(NamedTuple):
     def state(self) -> list[Any]:
         """Return copies of all that a checkpoint holds."""
         weights = [*self.optimizer.weights, *self.optimizer._added]
-        return [place.numpy() for place in [*self.variables, *weights]]
+        return [x.numpy() for x in [*self.variables, *weights]]
 
 
 def new_run(seed: int = 0) -> Run:

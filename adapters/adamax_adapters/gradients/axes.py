@@ -33,8 +33,8 @@ def inverse(axes: Sequence[int] | None, ndim: int) -> tuple[int, ...]:
     """Return the permutation that undoes `axes`; None is the reversal."""
     if axes is None:
         return tuple(reversed(range(ndim)))
-    places = {axis % ndim: i for i, axis in enumerate(axes)}
-    return tuple(places[i] for i in range(ndim))
+    positions = {axis % ndim: i for i, axis in enumerate(axes)}
+    return tuple(positions[i] for i in range(ndim))
 
 
 def transposed(xp: Any, x: Any) -> Any:

@@ -16,12 +16,12 @@ import numpy as np
 
 from adamax.variable import Variable
 from adamax_adapters.gradients.derivatives import CONSTANT, NUMPY_NAMES, RULES, SEQUENCE_RULES
-from adamax_adapters.gradients.traced import COMPOSED, Traced
+from adamax_adapters.gradients.tracer import COMPOSED, Tracer
 
 __all__ = ["advised"]
 
 WANTS = re.compile("cupy|Unsupported type", re.IGNORECASE)
-NAMES = re.compile(rf"cupy.*\b({Traced.__name__}|{Variable.__name__})\b")
+NAMES = re.compile(rf"cupy.*\b({Tracer.__name__}|{Variable.__name__})\b")
 """Errors that ask for an array of CuPy's; and those that also name the type that they got."""
 
 
@@ -99,4 +99,4 @@ def _function(frame: FrameType) -> str:
 def _holds_a_tracer(x: Any) -> bool:
     if isinstance(x, (list, tuple)):
         return any(map(_holds_a_tracer, x))
-    return isinstance(x, (Traced, Variable))
+    return isinstance(x, (Tracer, Variable))

@@ -21,8 +21,8 @@ def of_take(xp: Any, g: Any, y: Any, x: Any, indices: Any, axis: int | None = No
 def of_take_along_axis(xp: Any, g: Any, y: Any, x: Any, indices: Any, axis: int = -1) -> Any:
     """Return the gradient of x in ``take_along_axis(x, indices, axis=axis)``."""
     axis %= x.ndim
-    places = [indices if i == axis else _along(xp, n, i, x) for i, n in enumerate(x.shape)]
-    return _of_elements(xp, g, x, places)
+    positions = [indices if i == axis else _along(xp, n, i, x) for i, n in enumerate(x.shape)]
+    return _of_elements(xp, g, x, positions)
 
 
 def of_item(xp: Any, g: Any, y: Any, x: Any, key: Any) -> Any:
@@ -71,7 +71,7 @@ def added(xp: Any, a: Any, b: Any, shape: tuple[int, ...]) -> Any:
 
 def _of_rows(xp: Any, g: Any, x: Any, indices: Any, axis: int) -> Any:
     """Return the gradient of x where `g` holds its rows at `indices` along `axis`."""
-    indices = _places(xp, indices, x, axis)
+    indices = _positions(xp, indices, x, axis)
     if axis == 0:
         return _rows(xp, g, indices, tuple(x.shape))
     many = range(axis, axis + indices.ndim)
@@ -89,13 +89,13 @@ def _of_elements(xp: Any, g: Any, x: Any, keys: Any) -> Any:
     """Return the gradient of x where `g` holds its elements, or rows, at `keys` on its axes."""
     flat: Any = 0
     for axis, key in enumerate(keys):
-        flat = flat * x.shape[axis] + _places(xp, key, x, axis)
+        flat = flat * x.shape[axis] + _positions(xp, key, x, axis)
     rows = x.shape[len(keys) :]
     shape = (math.prod(x.shape[: len(keys)]), *rows)
     return xp.reshape(dense(xp, _rows(xp, g, flat, shape), shape), x.shape)
 
 
-def _places(xp: Any, key: Any, x: Any, axis: int) -> Any:
+def _positions(xp: Any, key: Any, x: Any, axis: int) -> Any:
     """Return indices on an axis in a dtype that holds all of them, none counted from the end."""
     n, device = x.shape[axis], home_of(x)
     if isinstance(key, int):

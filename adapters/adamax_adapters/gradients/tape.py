@@ -18,7 +18,7 @@ from adamax_adapters.gradients.axes import like
 from adamax_adapters.gradients.cupy_refusals import advised
 from adamax_adapters.gradients.derivatives import RULES, SEQUENCE_RULES
 from adamax_adapters.gradients.protection import may_be_view
-from adamax_adapters.gradients.traced import Traced, is_real, plain
+from adamax_adapters.gradients.tracer import Tracer, is_real, plain
 
 __all__ = ["Tape", "value_and_gradients"]
 
@@ -29,7 +29,7 @@ class Call(NamedTuple):
     name: str
     args: tuple[Any, ...]  # without tracers
     kwargs: dict[str, Any]
-    sources: list[tuple[int, Traced]]  # the tracers, with the arguments that they were
+    sources: list[tuple[int, Tracer]]  # the tracers, with the arguments that they were
     result: Any
 
 
@@ -40,30 +40,30 @@ class Tape:
         self.is_open = True
         self._obstacles: list[tuple[str, list[int]]] = []  # reasons, and the tracers they concern
         self._calls: list[Call | None] = []  # None: a variable
-        self._variables: dict[Variable, Traced] = {}
+        self._variables: dict[Variable, Tracer] = {}
 
     def read(self, variable: Variable, value: Any) -> Any:
         """Return the tracer of a variable that the loss reads; integers are constants."""
         if variable not in self._variables:
-            if isinstance(value, Traced):  # a variable that the loss has made of a tracer
+            if isinstance(value, Tracer):  # a variable that the loss has made of a tracer
                 return value
             if not is_real(value.dtype):
                 return value
             self._calls.append(None)
-            self._variables[variable] = Traced(read_only(value), self, len(self._calls) - 1)
+            self._variables[variable] = Tracer(read_only(value), self, len(self._calls) - 1)
         return self._variables[variable]
 
-    def record(self, name: str, args: Any, kwargs: Any, sources: Any, result: Any) -> Traced:
+    def record(self, name: str, args: Any, kwargs: Any, sources: Any, result: Any) -> Tracer:
         """Return the tracer of the result of a call."""
         self._calls.append(Call(name, args, kwargs, sources, result))
-        return Traced(result, self, len(self._calls) - 1)
+        return Tracer(result, self, len(self._calls) - 1)
 
-    def refuse(self, reason: str, *sources: Traced) -> None:
+    def refuse(self, reason: str, *sources: Tracer) -> None:
         """Note that the loss loses the trace of tracers, unless it returns gradients itself."""
         if self.is_open:
             self._obstacles.append((reason, [source.index for source in sources]))
 
-    def variable_behind(self, tracer: Traced) -> Variable | None:
+    def variable_behind(self, tracer: Tracer) -> Variable | None:
         """Return the variable that a tracer is or may be a view of, if any."""
         if not self.is_open:
             return None
@@ -85,7 +85,7 @@ class Tape:
         given = [self._variables.get(x) if isinstance(x, Variable) else None for x in variables]
         indices = [None if tracer is None else tracer.index for tracer in given]
         self._check(set(indices))
-        own = isinstance(result, Traced) and result.tape is self
+        own = isinstance(result, Tracer) and result.tape is self
         gradients = self._sweep(result) if own else {}
         return [gradients.get(index) for index in indices]
 
@@ -98,7 +98,7 @@ class Tape:
             if dependent.intersection(sources):
                 raise _refusal(reason)
 
-    def _sweep(self, result: Traced) -> dict[int | None, Any]:
+    def _sweep(self, result: Tracer) -> dict[int | None, Any]:
         """Return the gradients by index; calls and their gradients are dropped when used."""
         xp = array_namespace(result.array)
         gradients: dict[int | None, Any] = {result.index: xp.ones_like(result.array)}
@@ -159,7 +159,7 @@ def value_and_gradients(
         if isinstance(result, tuple):
             return plain(result), []
         value = plain(result)
-        if isinstance(result, Traced) and tape.variable_behind(result) is not None:
+        if isinstance(result, Tracer) and tape.variable_behind(result) is not None:
             value = array_namespace(value).asarray(value, copy=True)  # a step would change a view
         return value, tape.back(result, variables())
     finally:

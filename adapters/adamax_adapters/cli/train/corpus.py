@@ -13,9 +13,9 @@ from adamax_adapters.cli.train.settings import UserError
 __all__ = ["Corpus", "read_corpus"]
 
 UNKNOWN = "<unk>"
-BLOCK = 200  # words that are trained on or held out together
-HELD_OUT = 10  # every so many-th block is held out
-SHORTEST = BLOCK * HELD_OUT  # words: below, there is nothing to hold out
+BLOCK_WORDS = 200  # that are trained on or held out together
+HELD_OUT_BLOCKS = 10  # of so many blocks, one is held out
+SHORTEST_WORDS = BLOCK_WORDS * HELD_OUT_BLOCKS  # below, there is nothing to hold out
 
 
 class Corpus(NamedTuple):
@@ -23,14 +23,14 @@ class Corpus(NamedTuple):
 
     words: list[str]  # the vocabulary, by number; number 0 is the unknown word
     ids: Any  # (n,) int64, the text: torch indexes with no other dtype
-    train: Any  # (k,) places of words that are predicted in training
-    held_out: Any  # (l,) places of words that are predicted to measure
+    train: Any  # (k,) positions of words that are predicted in training
+    held_out: Any  # (l,) positions of words that are predicted to measure
     digest: str  # sha256 of the text
 
-    def windows(self, places: Any, context: int) -> tuple[Any, Any]:
-        """Return the `context` words before every place, and the words at the places."""
-        before = places[:, None] + np.arange(-context, 0)
-        return self.ids[before], self.ids[places]
+    def windows(self, positions: Any, context: int) -> tuple[Any, Any]:
+        """Return the `context` words before every position, and the words at the positions."""
+        before = positions[:, None] + np.arange(-context, 0)
+        return self.ids[before], self.ids[positions]
 
     def unigram(self) -> Any:
         """Return the probability of every word in training, each counted once more."""
@@ -57,28 +57,29 @@ def read_corpus(path: str | None, context: int, vocabulary: int) -> Corpus:
     text = _documentation() if path is None else _file(path)
     found = re.findall(r"\w+|[^\w\s]", text.lower())
     name = path or "Python's documentation"
-    if len(found) < SHORTEST:
+    if len(found) < SHORTEST_WORDS:
         raise UserError(
-            f"Expected at least {SHORTEST} words, found {len(found)}, in {name}; use a longer text"
+            f"Expected at least {SHORTEST_WORDS} words, found {len(found)}, in {name}; use a "
+            "longer text"
         )
-    if context >= BLOCK:
+    if context >= BLOCK_WORDS:
         raise UserError(
-            f"Expected a number below {BLOCK}, the words of a block, received {context}, for "
+            f"Expected a number below {BLOCK_WORDS}, the words of a block, received {context}, for "
             "--context"
         )
-    places = np.arange(len(found))
-    held_out = places // BLOCK % HELD_OUT == HELD_OUT - 1
+    positions = np.arange(len(found))
+    held_out = positions // BLOCK_WORDS % HELD_OUT_BLOCKS == HELD_OUT_BLOCKS - 1
     counts = Counter(word for word, held in zip(found, held_out, strict=True) if not held)
     common = [word for word, n in counts.most_common(vocabulary - 1) if n > 1]
     words = [UNKNOWN, *common]
     number = {word: i for i, word in enumerate(words)}
     ids = np.array([number.get(word, 0) for word in found], np.int64)
-    predicted = places % BLOCK >= context
+    predicted = positions % BLOCK_WORDS >= context
     return Corpus(
         words,
         ids,
-        places[predicted & ~held_out],
-        places[predicted & held_out],
+        positions[predicted & ~held_out],
+        positions[predicted & held_out],
         hashlib.sha256(text.encode()).hexdigest(),
     )
 

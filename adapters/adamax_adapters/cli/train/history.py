@@ -14,7 +14,7 @@ from adamax_adapters.cli.train.settings import UserError
 __all__ = ["History", "draw", "read_history", "write_history"]
 
 COLUMNS = ("step", "loss", "learning_rate")
-SMOOTHED = 50  # steps that the curve takes the mean of
+SMOOTHED_STEPS = 50  # that the curve takes the mean of
 
 
 class History:
@@ -25,7 +25,7 @@ class History:
         self._pending: list[Array] = []
 
     def add(self, loss: Array) -> None:
-        """Note the loss of the next step, without waiting for the device that computes it."""
+        """Record the loss of the next step, without waiting for the device that computes it."""
         self._pending.append(loss)
 
     def losses(self) -> list[float]:
@@ -79,10 +79,10 @@ def draw(path: Path, losses: Sequence[float], held_out: float, baseline: float) 
     axes = figure.subplots()
     steps = np.arange(1, len(losses) + 1)
     axes.plot(steps, losses, color="tab:blue", alpha=0.25, linewidth=0.8, label="each batch")
-    if len(losses) >= SMOOTHED:
-        smooth = np.convolve(losses, np.full(SMOOTHED, 1 / SMOOTHED), "valid")
-        name = f"mean of {SMOOTHED} batches"
-        axes.plot(steps[SMOOTHED - 1 :], smooth, color="tab:blue", linewidth=1.8, label=name)
+    if len(losses) >= SMOOTHED_STEPS:
+        smooth = np.convolve(losses, np.full(SMOOTHED_STEPS, 1 / SMOOTHED_STEPS), "valid")
+        name = f"mean of {SMOOTHED_STEPS} batches"
+        axes.plot(steps[SMOOTHED_STEPS - 1 :], smooth, color="tab:blue", linewidth=1.8, label=name)
     for perplexity, color, name in (
         (baseline, "tab:gray", "unigram baseline, held out"),
         (held_out, "tab:orange", "this model, held out"),

@@ -10,14 +10,14 @@ from adamax_adapters.cli.train.model import Model
 
 __all__ = ["neighbours", "perplexity"]
 
-CHUNK = 1024  # windows that are measured together
+CHUNK_WINDOWS = 1024  # that are measured together
 
 
 def perplexity(model: Model, corpus: Corpus, context: int, xp: Namespace) -> float:
     """Return the perplexity of the held-out words: exp of their mean loss, summed in float64."""
     total = 0.0
-    for start in range(0, len(corpus.held_out), CHUNK):
-        words, targets = corpus.windows(corpus.held_out[start : start + CHUNK], context)
+    for start in range(0, len(corpus.held_out), CHUNK_WINDOWS):
+        words, targets = corpus.windows(corpus.held_out[start : start + CHUNK_WINDOWS], context)
         losses = model.losses(xp.asarray(words), xp.asarray(targets))
         total += float(to_numpy(losses).astype(np.float64).sum())
     with np.errstate(over="ignore"):

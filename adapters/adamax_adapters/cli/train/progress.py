@@ -12,7 +12,7 @@ Show = Callable[[int, float], None]
 """Called with the number of steps done and their latest mean loss."""
 
 LINES = 20  # plain lines in a whole run
-BAR = 16  # characters
+BAR_CHARACTERS = 16
 
 
 @contextmanager
@@ -37,9 +37,9 @@ def progress(start: int, steps: int, words: int) -> Iterator[Show]:
         left = (steps - done) * words / speed
         line = f"step {done}/{steps}  loss {loss:.3f}  {speed:,.0f} words/s  {left:.0f} s left"
         if live:
-            full = BAR * done // steps
+            full = BAR_CHARACTERS * done // steps
             width = get_terminal_size().columns - 1
-            line = f"[{'#' * full}{'.' * (BAR - full)}] {line}"[:width].ljust(width)
+            line = f"[{'#' * full}{'.' * (BAR_CHARACTERS - full)}] {line}"[:width].ljust(width)
         print(line, end="\r" if live else "\n", flush=True)
 
     try:

@@ -38,7 +38,7 @@ FILES = {
 """What a run writes into its folder."""
 
 MOSTLY = 0.5  # of the words of a text
-SHOWN = 10  # steps after which the loss is read from the device and shown
+SHOWN_STEPS = 10  # after which the loss is read from the device and shown
 
 
 class Run(NamedTuple):
@@ -175,14 +175,14 @@ def _advance(run: Run, signals: list[int], save: Callable[[], None]) -> int:
                 return signals[0]
             # The batch follows from seed and step alone, so that a resumed run draws the same.
             rng = np.random.default_rng((settings.seed, step))
-            places = rng.choice(run.corpus.train, settings.batch)
-            words, targets = map(run.xp.asarray, run.corpus.windows(places, settings.context))
+            positions = rng.choice(run.corpus.train, settings.batch)
+            words, targets = map(run.xp.asarray, run.corpus.windows(positions, settings.context))
             loss, gradients = run.model.loss_and_gradients(words, targets)
             run.optimizer.apply_gradients(zip(gradients, run.model.variables, strict=True))
             run.history.add(loss)
             done = step + 1
-            if done % SHOWN == 0 or done == settings.steps:
-                _show(show, done, float(np.mean(run.history.losses()[-SHOWN:])), save)
+            if done % SHOWN_STEPS == 0 or done == settings.steps:
+                _show(show, done, float(np.mean(run.history.losses()[-SHOWN_STEPS:])), save)
             if done % settings.checkpoint_every == 0 or done == settings.steps:
                 save()
     return 0
@@ -216,14 +216,14 @@ def _stopping() -> Iterator[list[int]]:
     """Give the block a list of the signals that ask it to stop; sent again, one acts as usual."""
     received: list[int] = []
 
-    def note(number: int, frame: Any) -> None:
+    def record(number: int, frame: Any) -> None:
         received.append(number)
         signal.signal(number, usual[number])
 
     usual = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         for number in usual:
-            signal.signal(number, note)
+            signal.signal(number, record)
         yield received
     finally:
         for number, handler in usual.items():

@@ -21,9 +21,9 @@ from adamax_adapters.gradients.cupy_calls import kernel_name, without_defaults
 from adamax_adapters.gradients.derivatives import CONSTANT, NUMPY_NAMES, RULES, SEQUENCE_RULES
 from adamax_adapters.gradients.protection import is_exposed, refuse_to_write_to, with_copies
 
-__all__ = ["Traced", "TracedNamespace", "call", "is_real", "plain"]
+__all__ = ["Tracer", "TracingNamespace", "call", "is_real", "plain"]
 
-Found = list[tuple[int | None, "Traced"]]
+Found = list[tuple[int | None, "Tracer"]]
 """Tracers in the arguments of a call, with their positions; None if one is inside another."""
 
 
@@ -33,7 +33,7 @@ def plain(x: Any, at: int | None = None, found: Found | None = None) -> Any:
     Tracers of a loss that is being differentiated are added to `found`. A tracer that the user has
     kept from an earlier loss is a constant by now.
     """
-    if isinstance(x, Traced):
+    if isinstance(x, Tracer):
         if found is not None and x.tape.is_open:
             found.append((at, x))
         return x.array
@@ -74,13 +74,13 @@ def call(name: str, compute: Callable[..., Any], *args: Any, **kwargs: Any) -> A
     return result  # integers and truth values change in steps
 
 
-def _without_rule(name: str, compute: Any, args: Any, kwargs: Any, tracers: list["Traced"]) -> Any:
+def _without_rule(name: str, compute: Any, args: Any, kwargs: Any, tracers: list["Tracer"]) -> Any:
     args, kwargs = with_copies(name, args, kwargs, tracers)
     _refuse(name, tracers)
     return compute(*args, **kwargs)
 
 
-def _refuse(name: str, tracers: list["Traced"]) -> None:
+def _refuse(name: str, tracers: list["Tracer"]) -> None:
     reason = f"calls {name} on something that depends on variables"
     tracers[0].tape.refuse(reason, *tracers)
 
@@ -96,7 +96,7 @@ def _is_real(kind: tuple[type, Any]) -> bool:
     return dtype_name(kind[1]) in COMPUTE_DTYPES
 
 
-class TracedNamespace:
+class TracingNamespace:
     """A namespace whose functions record what they are called on."""
 
     def __init__(self, xp: Any) -> None:
@@ -118,15 +118,15 @@ class TracedNamespace:
         return partial(call, name, compute)
 
 
-tracing = cache(TracedNamespace)
+tracing = cache(TracingNamespace)
 
 
-def _broadcast_arrays(xp: TracedNamespace, *arrays: Any) -> list[Any]:
+def _broadcast_arrays(xp: TracingNamespace, *arrays: Any) -> list[Any]:
     shape = xp.bare.broadcast_arrays(*map(plain, arrays))[0].shape
     return [xp.broadcast_to(x, shape) for x in arrays]
 
 
-def _dot(xp: TracedNamespace, a: Any, b: Any, **options: Any) -> Any:
+def _dot(xp: TracingNamespace, a: Any, b: Any, **options: Any) -> Any:
     """Return NumPy's product of numbers, vectors and matrices."""
     if options:
         raise NotImplementedError(
@@ -140,13 +140,13 @@ def _dot(xp: TracedNamespace, a: Any, b: Any, **options: Any) -> Any:
     return xp.matmul(a, b) if min(axes) else xp.multiply(a, b)
 
 
-def _swapaxes(xp: TracedNamespace, x: Any, axis1: int, axis2: int) -> Any:
+def _swapaxes(xp: TracingNamespace, x: Any, axis1: int, axis2: int) -> Any:
     axes = list(range(x.ndim))
     axes[axis1], axes[axis2] = axes[axis2], axes[axis1]
     return xp.permute_dims(x, tuple(axes))
 
 
-def _unstack(xp: TracedNamespace, x: Any, axis: int = 0) -> tuple[Any, ...]:
+def _unstack(xp: TracingNamespace, x: Any, axis: int = 0) -> tuple[Any, ...]:
     first = xp.moveaxis(x, axis, 0)
     return tuple(first[i, ...] for i in range(first.shape[0]))
 
@@ -160,7 +160,7 @@ COMPOSED: dict[str, Callable[..., Any]] = {
 """Functions that are made of others, of the namespace that is their first argument."""
 
 
-class Traced(Operators):
+class Tracer(Operators):
     """An array that depends on variables: it computes as the array does, and records it."""
 
     __slots__ = ("array", "index", "tape")
@@ -180,7 +180,7 @@ class Traced(Operators):
     T = property(lambda self: self._xp().permute_dims(self, tuple(range(self.ndim))[::-1]))
     mT = property(lambda self: self._xp().matrix_transpose(self))
 
-    def _xp(self) -> TracedNamespace:
+    def _xp(self) -> TracingNamespace:
         return tracing(array_namespace(self.array))
 
     def __getattr__(self, name: str) -> Any:
@@ -202,7 +202,7 @@ class Traced(Operators):
         given, options = without_defaults(name, args, kwargs)
         return self._xp().recording(NUMPY_NAMES.get(name, name), method)(self, *given, **options)
 
-    def __array_namespace__(self, api_version: str | None = None) -> TracedNamespace:
+    def __array_namespace__(self, api_version: str | None = None) -> TracingNamespace:
         return self._xp()
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
@@ -274,4 +274,4 @@ class Traced(Operators):
         return format(self.array, spec)
 
     def __repr__(self) -> str:
-        return f"Traced({self.array!r})"
+        return f"Tracer({self.array!r})"
