@@ -28,14 +28,9 @@ def constant(x: Array) -> Array:
 
 
 def fitting(value: Any, array: Array, name: str) -> Array:
-    """Return `value` as an array that `array`, the value of the variable `name`, can become.
+    """Return `value` as an array that can be assigned to `array`, the value of the variable `name`.
 
-    Raises
-    ------
-    TypeError
-        If `value` is an array of another library, or is neither an array nor numbers.
-    ValueError
-        If it has another shape or is on another device.
+    Raises as `Variable.assign` does.
     """
     value = validation.like(value, array, f"the value of {name}", array.dtype)
     if tuple(value.shape) != tuple(array.shape):

@@ -8,7 +8,7 @@ import pytest
 from sources import SOURCES, module_of, room
 
 PRIVATE = re.compile(r"_(?!_)\w+")
-OF_NAMED_TUPLES = {"_asdict", "_fields", "_make", "_replace"}
+OF_PYTHON = {"_asdict", "_fields", "_make", "_replace", "_getframe"}
 ASKING = {"delattr", "getattr", "hasattr", "setattr", "__getattribute__", "__setattr__"}
 
 OF_OTHERS = {
@@ -61,7 +61,7 @@ def reaching(sources: Mapping[str, str]) -> set[tuple[str, str]]:
         (path, name)
         for path, tree in trees.items()
         for here in [room(module_of(path))]
-        for name in {*used(tree, here)} - own[here] - OF_NAMED_TUPLES
+        for name in {*used(tree, here)} - own[here] - OF_PYTHON
         if PRIVATE.fullmatch(name)
     }
 
