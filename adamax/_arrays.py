@@ -6,9 +6,12 @@ compatibility library could be replaced by editing this file alone.
 
 from functools import lru_cache
 from importlib import import_module
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import array_api_compat as compat
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = [
     "Array",
@@ -41,7 +44,7 @@ __all__ = [
 ]
 
 Array: TypeAlias = Any
-"""An array of any library that speaks the array API standard."""
+"""An array as code for several libraries sees it; `adamax.typing.Array` is what users see."""
 
 Namespace: TypeAlias = Any
 """The module of functions that belongs to an array, as `array_namespace` returns it."""
@@ -169,13 +172,14 @@ def bared(x: Array) -> Array:
     return x.detach().resolve_neg() if compat.is_torch_array(x) else x
 
 
-def as_numpy(x: Array) -> Any:
+def as_numpy(x: Array) -> "NDArray[Any]":
     """Return `x` as NumPy itself converts it, sharing memory if it can; other devices refuse."""
     # Not before it is needed: importing adamax loads no array library.
-    return import_module("array_api_compat.numpy").asarray(x)
+    array: NDArray[Any] = import_module("array_api_compat.numpy").asarray(x)
+    return array
 
 
-def to_numpy(x: Array) -> Any:
+def to_numpy(x: Array) -> "NDArray[Any]":
     """Return a NumPy copy of `x`, from whichever library and device it is on.
 
     The bfloat16 of torch, which NumPy cannot hold, becomes float32.

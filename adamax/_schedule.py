@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any, Self
+from typing import Any, Self, overload
 
 from adamax import validation
 from adamax._arrays import Namespace
 from adamax.counting import counted
+from adamax.typing import Array
 
 __all__ = ["Formula", "LearningRateSchedule", "check", "keep"]
 
@@ -61,6 +62,10 @@ class LearningRateSchedule:
 class Formula(LearningRateSchedule):
     """A schedule that is a formula of k, computed with the functions of `xp`."""
 
+    @overload
+    def __call__(self, step: float) -> float: ...
+    @overload
+    def __call__(self, step: Array) -> Any: ...
     def __call__(self, step: Any) -> Any:
         """Return the learning rate of `step`; infinity beyond the range of floats."""
         return self._at(*counted(step))

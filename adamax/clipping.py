@@ -7,14 +7,18 @@ duplicate rows are summed. NaN stays NaN, and nothing waits for a device.
 import math
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from adamax import validation
-from adamax._arrays import Array, Namespace, array_namespace, compute_dtype, device_of, in_dtype
+from adamax._arrays import Namespace, array_namespace, compute_dtype, device_of, in_dtype
 from adamax.layout import elsewhere, is_spread, kind_of
 from adamax.sparse import Gradient, IndexedSlices
+from adamax.typing import Array
 
 __all__ = ["clip_all", "clip_by_global_norm", "clip_by_norm", "clip_by_value"]
+
+A = TypeVar("A", bound=Array)
+G = TypeVar("G", bound=Array | IndexedSlices)
 
 SMALL_ELEMENTS = 1 << 16
 """Up to this size of a gradient, calling functions costs more than copying it."""
@@ -48,7 +52,7 @@ def clip_all(
     return clipped
 
 
-def clip_by_value(grad: Gradient, limit: float) -> Gradient:
+def clip_by_value(grad: G, limit: float) -> G:
     """Return `grad` with every element in ``[-limit, limit]``.
 
     Parameters
@@ -75,7 +79,7 @@ def clip_by_value(grad: Gradient, limit: float) -> Gradient:
     return _with_values(grad, xp.clip(x, -limit, limit))
 
 
-def clip_by_norm(grad: Gradient, limit: float) -> Gradient:
+def clip_by_norm(grad: G, limit: float) -> G:
     """Return `grad` scaled down to an L2 norm of at most `limit`.
 
     Parameters
@@ -103,7 +107,11 @@ def clip_by_norm(grad: Gradient, limit: float) -> Gradient:
     return _with_values(grad, x * in_dtype(scale, x.dtype, xp))
 
 
-def clip_by_global_norm(grads: Sequence[Gradient], limit: float) -> list[Gradient]:
+@overload
+def clip_by_global_norm(grads: Sequence[A], limit: float) -> list[A]: ...
+@overload
+def clip_by_global_norm(grads: Sequence[Array | IndexedSlices], limit: float) -> list[Any]: ...
+def clip_by_global_norm(grads: Sequence[Any], limit: float) -> list[Any]:
     """Return all `grads` scaled by one factor, so that their common L2 norm is at most `limit`.
 
     Parameters
@@ -179,7 +187,7 @@ def _apart(together: Gradient, like: Sequence[Any]) -> Iterator[Gradient]:
         start = stop
 
 
-def _norm(x: Array, xp: Namespace) -> Array:
+def _norm(x: Any, xp: Namespace) -> Any:
     """Return the L2 norm of `x`, a 0-d array."""
     if 0 in x.shape:
         return xp.sum(x)
@@ -191,28 +199,29 @@ def _norm(x: Array, xp: Namespace) -> Array:
     return xp.sqrt(xp.sum(scaled * scaled)) * unit
 
 
-def _shrinkage(norm: Array, limit: float, xp: Namespace) -> Array:
+def _shrinkage(norm: Any, limit: float, xp: Namespace) -> Any:
     """Return the factor that brings `norm` down to `limit`: 1 where it is there already."""
     limit = _in_range(limit, norm, xp)
     within = norm <= limit
     return xp.where(within, 1.0, xp.full_like(norm, limit) / xp.where(within, 1.0, norm))
 
 
-def _in_range(limit: float, x: Array, xp: Namespace) -> float:
+def _in_range(limit: float, x: Any, xp: Namespace) -> float:
     """Return `limit`, or infinity if the dtype of `x` cannot hold it, which torch refuses."""
     return limit if limit <= float(xp.finfo(x.dtype).max) else math.inf
 
 
-def _values(grad: Gradient) -> Array:
+def _values(grad: Any) -> Any:
     """Return the values of `grad` in their compute dtype."""
     values = grad.values if isinstance(grad, IndexedSlices) else grad
     xp = array_namespace(validation.parameter(values, "the gradient"))
     return in_dtype(values, compute_dtype(values.dtype, xp), xp)
 
 
-def _with_values(grad: Gradient, new: Array) -> Gradient:
+def _with_values(grad: G, new: Any) -> G:
     """Return `grad` with `new` for its values, in their dtype."""
     if isinstance(grad, IndexedSlices):
         return grad._replace(values=_with_values(grad.values, new))
     xp = array_namespace(grad)
-    return xp.asarray(in_dtype(new, grad.dtype, xp))  # NumPy's 0-d arrays come as scalars
+    values: G = xp.asarray(in_dtype(new, grad.dtype, xp))  # NumPy's 0-d arrays come as scalars
+    return values

@@ -6,29 +6,31 @@ that is not there. Nothing is written to, so that the functions trace: under `ja
 number is traced and no step recompiles.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, Generic, NamedTuple
 
 from adamax import nesting, validation
-from adamax._arrays import Array, array_namespace, as_numpy, compute_dtype, is_jax_array
+from adamax._arrays import array_namespace, as_numpy, compute_dtype, is_jax_array
 from adamax._public import public
 from adamax.rule import Coefficients, coefficients, step
 from adamax.sparse import IndexedSlices, step_rows
+from adamax.typing import Array, Tree
 from adamax.variable import Variable
 
 __all__ = ["State", "init", "update"]
 
 
 @public
-class State(NamedTuple):
+class State(NamedTuple, Generic[Tree]):
     """What Adamax remembers between steps; `m` and `u` have the structure of the parameters."""
 
-    step: Any  # number of steps taken: an integer, or a 0-d integer array under a trace
-    m: Any  # first moments, shapes of the parameters, float32 or float64
-    u: Any  # infinity norms, likewise
+    step: int | Array  # number of steps taken: a 0-d integer array under a trace
+    m: Tree  # first moments, shapes of the parameters, float32 or float64
+    u: Tree  # infinity norms, likewise
 
 
 @public
-def init(params: Any) -> State:
+def init(params: Tree) -> State[Tree]:
     """Return the state before the first step: zeros.
 
     Parameters
@@ -57,15 +59,15 @@ def init(params: Any) -> State:
 
 @public
 def update(
-    params: Any,
-    grads: Any,
-    state: State,
+    params: Tree,
+    grads: object,
+    state: State[Tree],
     *,
-    learning_rate: Any = 0.001,
+    learning_rate: float | Array | Callable[[Any], float | Array] = 0.001,
     beta_1: float = 0.9,
     beta_2: float = 0.999,
     epsilon: float = 1e-7,
-) -> tuple[Any, State]:
+) -> tuple[Tree, State[Tree]]:
     """Advance all parameters by one Adamax step.
 
     The formula is that of `adamax.rule.step`.
@@ -150,8 +152,8 @@ def _rate_at(step: Any, learning_rate: Any) -> Any:
 
 
 def _advance(
-    name: str, param: Array, grad: Any, m: Array, u: Array, c: Coefficients
-) -> tuple[Array, Array, Array]:
+    name: str, param: Any, grad: Any, m: Any, u: Any, c: Coefficients
+) -> tuple[Any, Any, Any]:
     if param is None and grad is not None:
         raise ValueError(
             f"Expected None, received {type(grad).__name__}, for the gradient of {name}: that "
@@ -167,7 +169,7 @@ def _advance(
     return step(param, grad, m, u, c, xp=xp)
 
 
-def _zeros(param: Array | None, name: str) -> Array | None:
+def _zeros(param: Any, name: str) -> Any:
     if param is None:
         return None
     xp = array_namespace(validation.parameter(param, name))

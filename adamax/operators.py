@@ -2,9 +2,11 @@
 
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 __all__ = ["Operators"]
+
+T = TypeVar("T", bound="Operators")
 
 
 def _unary(name: str, compute: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -19,7 +21,7 @@ def _reflected(name: str, compute: Callable[[Any, Any], Any]) -> Callable[[Any, 
     return lambda self, other: self._operate(name, compute, other, self)
 
 
-def _in_place(name: str, compute: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+def _in_place(name: str, compute: Callable[[Any, Any], Any]) -> Callable[[T, Any], T]:
     return lambda self, other: self._operate_in_place(name, compute, other)
 
 

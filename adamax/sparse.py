@@ -6,7 +6,7 @@ removed. Every occurrence of a row gets that row's whole sum, so each computes t
 and it does not matter which of them is written.
 """
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Generic, NamedTuple, TypeAlias
 
 from adamax import rule
 from adamax._arrays import (
@@ -19,6 +19,7 @@ from adamax._arrays import (
     rows_assignable,
 )
 from adamax._public import public
+from adamax.typing import IndicesT, ValuesT
 
 __all__ = [
     "Gradient",
@@ -32,7 +33,7 @@ __all__ = [
 
 
 @public
-class IndexedSlices(NamedTuple):
+class IndexedSlices(NamedTuple, Generic[ValuesT, IndicesT]):
     """The gradient of some rows of a table, as an embedding lookup has.
 
     ``values[i]`` is the gradient of row ``indices[i]``. Gradients of a repeated index are summed.
@@ -52,8 +53,8 @@ class IndexedSlices(NamedTuple):
     The counterpart of `tf.IndexedSlices`.
     """
 
-    values: Array
-    indices: Array
+    values: ValuesT
+    indices: IndicesT
     dense_shape: tuple[int, ...] | None = None
 
 

@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, Self
 
 from adamax._arrays import (
     Array,
@@ -22,6 +22,10 @@ from adamax.assigning import constant, fitting, result_on
 from adamax.naming import auto_name
 from adamax.operators import Operators
 from adamax.reading import current_loss, note_copied, note_read_elsewhere, running
+from adamax.typing import ArrayLike, ArrayT
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Variable"]
 
@@ -41,7 +45,7 @@ def _unwrapping(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @public
-class Variable(Operators):
+class Variable(Operators, Generic[ArrayT]):
     """A named holder of one array, of any library, that an optimizer may assign to.
 
     Parameters
@@ -79,20 +83,20 @@ class Variable(Operators):
 
     def __init__(
         self,
-        value: Array,
+        value: ArrayT,
         name: str | None = None,
         trainable: bool = True,
-        constraint: Callable[[Array], Array] | None = None,
+        constraint: Callable[[ArrayT], ArrayT] | None = None,
     ) -> None:
-        value = _unwrap(value)
-        if not is_array(value):
+        array = _unwrap(value)
+        if not is_array(array):
             raise TypeError(
-                f"Expected an array, received {type(value).__name__}, for the value of a Variable; "
+                f"Expected an array, received {type(array).__name__}, for the value of a Variable; "
                 "convert it with your array library, such as numpy.asarray"
             )
-        if not is_jax_array(value):  # which nobody can write to
-            value = array_namespace(value).asarray(constant(value), copy=True)
-        self._hold(value, name or auto_name("variable"), trainable, constraint)
+        if not is_jax_array(array):  # which nobody can write to
+            array = array_namespace(array).asarray(constant(array), copy=True)
+        self._hold(array, name or auto_name("variable"), trainable, constraint)
 
     _was_read = False  # since the last step: whether anybody may hold the array
 
@@ -104,7 +108,7 @@ class Variable(Operators):
         value: Array,
         name: str,
         trainable: bool = True,
-        constraint: Callable[[Array], Array] | None = None,
+        constraint: Callable[[Any], Any] | None = None,
     ) -> None:
         self.held = value
         self.name = name
@@ -119,10 +123,10 @@ class Variable(Operators):
         return variable
 
     @property
-    def value(self) -> Array:
+    def value(self) -> ArrayT:
         """The array itself, not a copy. If its library has writable arrays, steps write to it."""
         loss = current_loss()
-        value = self.held if loss is None else loss.read(self, self.held)
+        value: ArrayT = self.held if loss is None else loss.read(self, self.held)
         self._was_read |= value is self.held
         if loss is None and running:
             note_read_elsewhere(self)
@@ -154,7 +158,7 @@ class Variable(Operators):
         value = self.value
         return array_namespace(value).matrix_transpose(value)  # dask's arrays have no mT
 
-    def assign(self, value: Any) -> "Variable":
+    def assign(self, value: ArrayLike) -> Self:
         """Replace the value by another of the same shape; it is converted to the variable's dtype.
 
         Raises
@@ -175,15 +179,15 @@ class Variable(Operators):
             self.held[...] = xp.astype(value, self.dtype, copy=False)
         return self
 
-    def assign_add(self, delta: Any) -> "Variable":
+    def assign_add(self, delta: ArrayLike) -> Self:
         """Add `delta` to the value; raises as `assign` does."""
         return self._operate_in_place("add", operator.add, delta)
 
-    def assign_sub(self, delta: Any) -> "Variable":
+    def assign_sub(self, delta: ArrayLike) -> Self:
         """Subtract `delta` from the value; raises as `assign` does."""
         return self._operate_in_place("subtract", operator.sub, delta)
 
-    def _operate_in_place(self, name: str, compute: Callable[..., Any], other: Any) -> "Variable":
+    def _operate_in_place(self, name: str, compute: Callable[..., Any], other: Any) -> Self:
         """Assign the result: ``w += 1`` changes the variable, and `w` is still the variable."""
         self.refuse_in_loss()
         return self.assign(result_on(self.held, compute, _unwrap(other), self.name))
@@ -196,7 +200,7 @@ class Variable(Operators):
                 f"{self.name}: if h is a variable, h += x assigns to it; write h = h + x"
             )
 
-    def numpy(self) -> Any:
+    def numpy(self) -> "NDArray[Any]":
         """Return a NumPy copy of the value, from whichever library and device it is on.
 
         Inside a loss the copy is not traced: a loss that calls it on a variable that it is
@@ -262,13 +266,13 @@ class Variable(Operators):
         return format(self.value, spec) if spec else str(self)
 
     def __getitem__(self, key: Any) -> Array:
-        return self.value[key]
+        return _unwrap(self)[key]
 
     def __iter__(self) -> Iterator[Array]:
-        return iter(self.value)  # which knows its end; JAX has no index that is out of range
+        return iter(_unwrap(self))  # which knows its end; JAX has no index that is out of range
 
     def __len__(self) -> int:
-        return len(self.value)
+        return len(_unwrap(self))
 
     def __bool__(self) -> bool:
         return bool(self.value)
@@ -281,7 +285,7 @@ class Variable(Operators):
         return int(self.value)
 
     def __index__(self) -> int:
-        return operator.index(self.value)
+        return operator.index(_unwrap(self))
 
     def _operate(self, name: str, compute: Callable[..., Any], *operands: Any) -> Any:
         """Compute with the values of variables."""

@@ -197,4 +197,5 @@ def test_arrays_stay_on_their_device() -> None:
             gradients.append(variable.value * 2)
     optimizer().apply_gradients(zip(gradients, variables, strict=True))
     assert [variable.device.id for variable in variables] == [1, 0]
-    assert np.array_equal(*(variable.numpy() for variable in variables))
+    first, second = (variable.numpy() for variable in variables)
+    assert np.array_equal(first, second)

@@ -220,7 +220,7 @@ def test_wide_gradients_of_narrow_parameters() -> None:
 def test_lists_of_rows(library: Library) -> None:
     """A sparse gradient may be given in lists, and may list no rows."""
     param = library.asarray([[1, 2], [3, 4]])
-    none = IndexedSlices(library.asarray(np.zeros((0, 2))), [])
+    none: IndexedSlices = IndexedSlices(library.asarray(np.zeros((0, 2))), [])
     found, state = update(param, none, init(param))
     np.testing.assert_array_equal(library.read(found), [[1, 2], [3, 4]])
     found, state = update(param, IndexedSlices([[1.0, 1.0]], [1]), state, **HYPER)

@@ -208,6 +208,8 @@ def test_lists_are_made_where_the_parameter_is(library: Library) -> None:
     np.testing.assert_array_equal(library.read(found, library.wide), expected)
 
 
+NOTHING: Any = None
+
 SPARSE = [
     (
         IndexedSlices(np.ones((1, 2)), [3]),
@@ -257,12 +259,12 @@ SPARSE = [
         "received int64, for the values of the sparse gradient of w",
     ),
     (
-        IndexedSlices(None, [0]),
+        IndexedSlices(NOTHING, [0]),
         TypeError,
         "received NoneType, for the values of the sparse gradient of w",
     ),
     (
-        IndexedSlices(np.ones((1, 2)), None),
+        IndexedSlices(np.ones((1, 2)), NOTHING),
         TypeError,
         "received NoneType, for the indices of the sparse gradient of w",
     ),
@@ -314,7 +316,7 @@ def test_sparse_gradients_are_converted(library: Library) -> None:
         np.testing.assert_array_equal(library.read(found.values, library.wide), values)
         assert [int(i) for i in found.indices] == [1, 1]
         assert found.dense_shape == (9, 9)
-    empty = IndexedSlices(library.asarray(np.zeros((0, 2))), [])
+    empty: IndexedSlices = IndexedSlices(library.asarray(np.zeros((0, 2))), [])
     found = validation.gradient(empty, table, "w")
     assert found.indices.shape == (0,)
 

@@ -66,7 +66,7 @@ def test_value_may_be_written_to() -> None:
 
 def test_scalars_become_arrays() -> None:
     """A NumPy scalar is held as a 0-d array, which can be written to."""
-    v = Variable(np.float32(2))
+    v: Variable = Variable(np.float32(2))
     assert type(v.value) is np.ndarray
     assert (v.shape, v.dtype) == ((), np.float32)
     assert v.assign(3).value == 3
@@ -75,7 +75,7 @@ def test_scalars_become_arrays() -> None:
 def test_variable_of_a_variable() -> None:
     """A variable made of another holds its value, not the variable, and shares no memory."""
     a = Variable(np.ones(2), name="a")
-    b = Variable(a, name="b")
+    b: Variable = Variable(a, name="b")
     assert type(b.value) is np.ndarray
     a.assign([5, 6])
     np.testing.assert_array_equal(b.value, [1, 1])
@@ -173,7 +173,7 @@ def test_assignment_is_checked(value: Any, error: type[Exception], message: str)
 
 def test_assignment_of_another_library_is_refused(standard_only: None) -> None:
     """An array of another library or device is not fetched in silence."""
-    v = Variable(np.ones(2), name="w")
+    v: Variable = Variable(np.ones(2), name="w")
     message = "a numpy array, received a array_api"
     with pytest.raises(TypeError, match=message):
         v.assign(array_api_strict.ones(2))

@@ -90,7 +90,7 @@ def test_parts_of_an_array_do_not_leak(name: str) -> None:
 
 def test_tracers_describe_their_arrays() -> None:
     """In a loss a variable has the shape, dtype, length and device of its array."""
-    w = Variable(np.ones((2, 3), np.float32))
+    w: Variable = Variable(np.ones((2, 3), np.float32))
 
     def loss() -> Array:
         x = w.value * 1
@@ -220,7 +220,8 @@ def test_tracers_that_are_kept_are_constants() -> None:
 @pytest.mark.parametrize("outcome", ["returned", "raised", "refused"])
 def test_nothing_is_held_on_to(outcome: str) -> None:
     """Arrays of a loss are freed as soon as it is done with, without garbage collection."""
-    w, alive = Variable(np.ones(1000)), []
+    w: Variable = Variable(np.ones(1000))
+    alive = []
 
     def loss() -> Array:
         hidden = np.tanh(w.value * 2.0)
@@ -252,7 +253,7 @@ def test_results_are_freed_on_the_way_back(monkeypatch: pytest.MonkeyPatch) -> N
         return g * (1.0 - y * y)
 
     def loss() -> Array:
-        x = w.value
+        x: Array = w.value
         for _ in range(5):
             x = np.tanh(x)
             alive.append(weakref.ref(x.array))

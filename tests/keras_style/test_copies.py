@@ -79,8 +79,8 @@ def test_a_deep_copy_answers_to_the_originals() -> None:
     assert original.iterations == 1
     for found in (w.value, raw):
         np.testing.assert_array_equal(found, x.value)
-    for found in (twin.get_slot(w, "m"), twin.get_slot(raw, "m")):
-        np.testing.assert_array_equal(found.value, model.get_slot(x, "m").value)
+    for slot in (twin.get_slot(w, "m"), twin.get_slot(raw, "m")):
+        np.testing.assert_array_equal(slot.value, model.get_slot(x, "m").value)
 
 
 @each_copy

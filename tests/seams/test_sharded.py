@@ -155,7 +155,8 @@ def test_gradients_may_be_laid_out_otherwise(library: Library, mesh: Any, backen
 def test_a_compiled_step_is_told_where_results_go(library: Library, mesh: Any) -> None:
     """Where shardings differ, a compiler decides, unless `out_shardings` does."""
     p, whole = spread(library.asarray(W), mesh, ("x", "y")), library.asarray(G)
-    step = jax.jit(update, out_shardings=(p.sharding, State(None, p.sharding, p.sharding)))
+    anywhere: Any = None
+    step = jax.jit(update, out_shardings=(p.sharding, State(anywhere, p.sharding, p.sharding)))
     found, state = step(p, spread(whole, mesh, ("y",)), init(p))
     assert_spread_as(p, found, state.m, state.u)
     expected, _ = library.compiled(update)(library.asarray(W), whole, init(library.asarray(W)))

@@ -113,14 +113,15 @@ def test_whatever_a_constraint_raises_undoes_the_step(failure: str, steps: int) 
     for _ in range(steps):
         optimizer.apply_gradients(pairs)
     before = snapshot(optimizer, first, raw, held, last)
-    arrays = [x.value for x in (first, held, last)]
+    variables: list[Variable] = [first, held, last]
+    arrays = [x.value for x in variables]
     held.constraint, error = FAILURES[failure]
     with pytest.raises(error):
         optimizer.apply_gradients(pairs)
     assert snapshot(optimizer, first, raw, held, last) == before
     held.constraint = None
     assert optimizer.apply_gradients(pairs) == steps + 1
-    for x, array in zip((first, held, last), arrays, strict=True):
+    for x, array in zip(variables, arrays, strict=True):
         assert x.value is array
 
 
