@@ -116,7 +116,7 @@ class Variable(Operators, Generic[ArrayT]):
         self.constraint = constraint
 
     @classmethod
-    def of_array(cls, array: Array, name: str) -> "Variable":
+    def of_array(cls, array: Array, name: str) -> Self:
         """Return a variable that shares the memory of `array` instead of copying it."""
         variable = cls.__new__(cls)
         variable._hold(constant(array), name)

@@ -21,8 +21,7 @@ from adamax import Adamax, IndexedSlices, Variable
 from adamax.rule import Coefficients
 from adamax_adapters.backends import memory, replay, threads
 from adamax_adapters.backends import numpy as numpy_backend
-from adamax_adapters.step import identity, plan
-from adamax_adapters.step import pairs as ready
+from adamax_adapters.step import identity
 
 Array = Any
 
@@ -159,31 +158,6 @@ def test_small_arrays_are_one_call_of_numba(monkeypatch: pytest.MonkeyPatch) -> 
     assert loops == {"_scattered_loop": 1}
 
 
-def test_a_set_of_variables_is_planned_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plan is made when a set of variables is new, and not when sets alternate."""
-    calls = counted(monkeypatch, plan, "_plan")
-    params, optimizer = ones(6, 10), Adamax()
-    for _ in range(3):
-        optimizer.apply_gradients(gradients(params))
-        optimizer.apply_gradients(gradients(params[:3]))
-    assert calls["_plan"] == 2
-
-
-def test_raw_arrays_are_recognised_at_a_glance(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The very arrays of the last step cost a look at the place of each; no check is repeated."""
-    optimizer = Adamax()
-    pairs = [(np.ones(10), np.ones(10)) for _ in range(5)]
-    optimizer.apply_gradients(pairs)
-    places = counted(monkeypatch, identity, "memory_of")
-    checks = counted(monkeypatch, ready, "_checked")
-    optimizer.apply_gradients(pairs)
-    assert places == {"memory_of": 5}
-    assert not checks
-    optimizer.apply_gradients([(grad, x[:]) for grad, x in pairs])
-    assert checks == {"_checked": 5}
-    assert len(optimizer.weights) == 1 + 2 * 5
-
-
 @pytest.mark.parametrize("raw", [False, True])
 def test_slots_are_made_in_linear_time(raw: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twice as many variables take twice as many looks at memory to build, not four times."""
@@ -195,14 +169,6 @@ def test_slots_are_made_in_linear_time(raw: bool, monkeypatch: pytest.MonkeyPatc
         Adamax().build(arrays if raw else [Variable(x) for x in arrays])
         looks.append(places["memory_of"])
     assert 0 < looks[1] == 2 * looks[0]
-
-
-def test_plans_that_are_kept_are_few() -> None:
-    """Ever new sets of variables do not add up: old plans are forgotten."""
-    params, optimizer = ones(40, 2), Adamax()
-    for i in range(40):
-        optimizer.apply_gradients(gradients(params[i:]))
-    assert len(optimizer._slots._targets) <= 16
 
 
 def test_rows_cost_what_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 from adamax import validation
 from adamax._public import public
 from adamax.given import held
+from adamax.rule import Coefficients
 from adamax.schedules import LearningRateSchedule
 from adamax.sparse import Gradient
 from adamax.variable import Variable
@@ -17,9 +18,8 @@ from adamax_adapters.keras_style import habits
 from adamax_adapters.keras_style import hyperparameters as hyper
 from adamax_adapters.keras_style import weights as host
 from adamax_adapters.step.pairs import complete_pairs, ready_pairs, updatable
-from adamax_adapters.step.plan import prepared
 from adamax_adapters.step.slots import Slots
-from adamax_adapters.step.targets import Targets
+from adamax_adapters.step.taking import take_step
 
 __all__ = ["Adamax"]
 
@@ -179,23 +179,18 @@ class Adamax:
             variable, or there is none at all. The message names the variable. All arguments are
             checked before any array is modified.
         """
-        gradients, known = ready_pairs(grads_and_vars, self._slots, hyper.limits_of(self))
-        if not gradients:
-            return self.iterations
-
-        def prepare(targets: Targets) -> Write:
-            t = host.step_after(self.iterations)
-            c = hyper.coefficients_of(self, t)
-            write = prepared(targets, gradients, c, self.backend)
-
-            def advance() -> None:
-                write()
-                self.iterations.held[...] = t
-
-            return advance
-
-        self._slots.step(known, prepare)
+        limits = hyper.limits_of(self)
+        take_step(self._slots, grads_and_vars, self._next, limits=limits, backend=self.backend)
         return self.iterations
+
+    def _next(self) -> tuple[Coefficients, Write]:
+        """Return the coefficients of the next step, and the function that counts it."""
+        t = host.step_after(self.iterations)
+
+        def count() -> None:
+            self.iterations.held[...] = t
+
+        return hyper.coefficients_of(self, t), count
 
     def minimize(
         self,

@@ -7,15 +7,17 @@ while the optimizer lives.
 """
 
 import sys
-import warnings
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
 
 from adamax._arrays import (
     Array,
     is_array,
     is_immutable,
+    is_numpy_array,
     is_torch_array,
     is_writeable,
     library_name,
@@ -23,6 +25,7 @@ from adamax._arrays import (
 )
 from adamax.layout import is_spread, kind_of, memory_of
 from adamax.variable import Variable
+from adamax_adapters.step.warned import warn
 
 __all__ = ["Alias", "Entry", "Known", "Watched"]
 
@@ -32,31 +35,55 @@ NEW_IN_A_ROW = 16
 """Steps on nothing but new arrays, after which there is a warning: no model is made like that."""
 
 
+class _Memory:
+    """The memory of an array of NumPy: the base of views that do not refer to the array itself.
+
+    However many views there are, the array has one reference from here. So `Alias.is_lost` can
+    tell whether its owner still has it.
+    """
+
+    def __init__(self, array: Array) -> None:
+        self.base = array  # as views name it: the way to the owner of the memory
+        self.__array_interface__ = array.__array_interface__
+
+
+def _apart(array: Array) -> Array:
+    """Return another object for the memory of `array`, without a graph, where its library can."""
+    if is_numpy_array(array):
+        return np.asarray(_Memory(array)).view(array.dtype)
+    return without_graph(array)
+
+
 class Alias(Variable):
     """A variable that stands for a raw array and shares its memory."""
 
-    given: Array  # the array itself: without a graph, a tensor is another object
+    given: Array  # the array itself, which `held` is not, see `_apart`
 
     @classmethod
     def of_given(cls, array: Array, name: str) -> "Alias":
         """Return a variable that stands for `array`."""
-        alias = cls.__new__(cls)
-        alias._hold(without_graph(array), name)
+        alias = cls.of_array(_apart(array), name)
         alias.given = array
         return alias
 
     def stand_for(self, array: Array) -> None:
         """Stand for another array, or for the memory that the same tensor names by now."""
-        self.held, self.given = without_graph(array), array
+        self.held, self.given = _apart(array), array
 
     def is_lost(self) -> bool:
         """Return whether nothing but this variable refers to the array, so nobody can give it."""
         is_view = getattr(self.given, "base", None) is not None
-        twice = self.given is self.held  # but for tensors, which are detached
+        twice = not is_torch_array(self.given)  # `held` refers to it too, or is it
         return not is_view and sys.getrefcount(self.given) - twice <= _ALONE
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"given": self.held}
+        # A tensor with a graph cannot be copied, and copies of both share their memory.
+        given = self.held if is_torch_array(self.held) else self.given
+        return self.__dict__ | {"given": given, "held": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.stand_for(self.given)
 
 
 _sample = SimpleNamespace(given=object())
@@ -75,10 +102,9 @@ class Known(Generic[Record]):
     """Records of variables and of raw arrays."""
 
     def __init__(self, let_go: Callable[[], None]) -> None:
-        self._let_go = let_go  # of arrays that are held for the next step
+        self._let_go = let_go  # of the steps that were prepared, and the arrays in them
         self._by_identity: dict[int, Entry[Record]] = {}
         self._by_memory: dict[Hashable, Entry[Record]] = {}
-        self.raw = 0  # raw arrays that have a record
         self.last: Sequence[Variable] = []  # the variables of the last step
         self._new_in_a_row = 0
         self._has_warned = False
@@ -132,7 +158,7 @@ class Known(Generic[Record]):
             return list(given)
         holders: list[Variable] = []
         new: dict[Hashable, Variable] = {}
-        count = self.raw
+        count: int | None = None
         for one in given:
             entry = None if isinstance(one, Variable) else self.find(one)
             if isinstance(one, Variable):
@@ -149,11 +175,16 @@ class Known(Generic[Record]):
             else:
                 predecessor = self._predecessor(one)
                 if predecessor is None:
+                    count = self._raw() if count is None else count + 1
                     predecessor = Alias.of_given(one, f"array_{count}")
-                    count += 1
                 holder = new[key] = predecessor
             holders.append(holder)
         return holders
+
+    def _raw(self) -> int:
+        """Return how many raw arrays have a record."""
+        entries = self._by_memory.values()
+        return len({id(x.record) for x in entries if isinstance(x.variable, Alias)})
 
     def _predecessor(self, array: Array) -> Alias | None:
         """Return what stood for the array that `array` replaces, as after ``w = w * 0.9``.
@@ -161,17 +192,17 @@ class Known(Generic[Record]):
         Nobody can step the array that was replaced again: the moments are those of the new one.
         """
         alike = [x for x in self.last if isinstance(x, Alias) and _alike(x.given, array)]
-        if alike:
-            self._let_go()
+        if any(alias.held is alias.given for alias in alike):
+            self._let_go()  # which refers to the arrays, and would keep them
         for alias in alike:
             if alias.is_lost() and (entry := self.find(alias)) is not None:
+                self._let_go()
                 record = entry.record
                 self.forget(alias)
                 alias.stand_for(array)
                 self.keep(record, alias)
                 self._warn(
-                    f"received a new array in place of {alias.name}, and moved its moments to it",
-                    stacklevel=7,
+                    f"received a new array in place of {alias.name}, and moved its moments to it"
                 )
                 return alias
         return None
@@ -183,18 +214,15 @@ class Known(Generic[Record]):
         self._new_in_a_row = self._new_in_a_row + 1 if are_new else 0
         if self._new_in_a_row == NEW_IN_A_ROW:
             self._warn(
-                f"received only new arrays in {NEW_IN_A_ROW} steps, whose moments begin at zero",
-                stacklevel=10,
+                f"received only new arrays in {NEW_IN_A_ROW} steps, whose moments begin at zero"
             )
 
-    def _warn(self, received: str, stacklevel: int) -> None:
+    def _warn(self, received: str) -> None:
         if not self._has_warned:
             self._has_warned = True
-            warnings.warn(
+            warn(
                 f"Expected the arrays of earlier steps, {received}: `w = w * x` makes a new array; "
-                "write `w *= x`, or wrap the array in Variable",
-                UserWarning,
-                stacklevel=stacklevel,
+                "write `w *= x`, or wrap the array in Variable"
             )
 
 
@@ -202,23 +230,29 @@ class Watched:
     """Arrays that can come to name other memory: raw arrays, and all tensors of torch."""
 
     def __init__(self, variables: Iterable[Variable]) -> None:
-        given = [
-            x.given if isinstance(x, Alias) else x.held
-            for x in variables
-            if isinstance(x, Alias) or is_torch_array(x.held)
+        # Not the raw arrays themselves, whose references count.
+        self._tensors = [
+            x for x in variables if is_torch_array(x.held) and not is_spread(_given_array(x))
         ]
-        self._tensors = [x for x in given if is_torch_array(x) and not is_spread(x)]
-        self._pointers = self._seen()
-        self._arrays = [(x, memory_of(x)) for x in given if not is_torch_array(x)]
+        self._aliases = [
+            x for x in variables if isinstance(x, Alias) and not is_torch_array(x.held)
+        ]
+        self._pointers, self._memory = self._seen()
 
     def are_in_place(self) -> bool:
-        """Say whether all of them name the memory that they named first."""
-        return self._pointers == self._seen() and all(
-            memory_of(array) == memory for array, memory in self._arrays
+        """Say whether all of them name the memory that they named first, and can be written to."""
+        return self._seen() == (self._pointers, self._memory)
+
+    def _seen(self) -> tuple[list[Any], list[Any]]:
+        tensors = map(_given_array, self._tensors)
+        return (
+            [(tensor.data_ptr(), tensor.shape) for tensor in tensors],
+            [(memory_of(x.given), is_writeable(x.given)) for x in self._aliases],
         )
 
-    def _seen(self) -> list[tuple[int, Any]]:
-        return [(tensor.data_ptr(), tensor.shape) for tensor in self._tensors]
+
+def _given_array(x: Variable) -> Array:
+    return x.given if isinstance(x, Alias) else x.held
 
 
 def _given(x: Any) -> Any:

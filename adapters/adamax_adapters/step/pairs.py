@@ -1,6 +1,5 @@
 """The pairs of gradient and variable of a step, made ready before anything is touched."""
 
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -11,7 +10,6 @@ from adamax._arrays import (
     Array,
     array_namespace,
     bared,
-    computes_in_itself,
     is_array,
     is_immutable,
     is_writeable,
@@ -22,19 +20,47 @@ from adamax.layout import owner_of, repeats_memory
 from adamax.sparse import Gradient, IndexedSlices
 from adamax.variable import Variable
 from adamax_adapters.step.slots import Slots
-from adamax_adapters.step.targets import Targets
+from adamax_adapters.step.warned import warn
 
-__all__ = ["complete_pairs", "ready_pairs", "updatable"]
+__all__ = ["as_pairs", "complete_pairs", "ready_pairs", "updatable"]
+
+
+def as_pairs(grads_and_vars: Iterable[Any]) -> list[tuple[Any, Any]]:
+    """Return an iterable of (gradient, variable) pairs as a list of tuples.
+
+    Raises
+    ------
+    TypeError
+        If it is none, or holds something else than pairs.
+    """
+    try:
+        iterator = iter(grads_and_vars)
+    except TypeError:
+        raise TypeError(
+            "Expected an iterable of (gradient, variable) pairs, received "
+            f"{kind(grads_and_vars)}, for grads_and_vars"
+        ) from None
+    items = list(iterator)
+    if set(map(type, items)) <= {tuple} and set(map(len, items)) <= {2}:
+        return items
+    for i, item in enumerate(items):
+        if not isinstance(item, Sequence) or isinstance(item, (str, bytes)) or len(item) != 2:
+            received = f"{len(item)} items" if isinstance(item, Sequence) else kind(item)
+            raise TypeError(
+                f"Expected a (gradient, variable) pair, received {received}, for "
+                f"grads_and_vars[{i}]; pass a single pair as a list"
+            )
+    return [(item[0], item[1]) for item in items]
 
 
 def ready_pairs(
-    grads_and_vars: Iterable[Any], slots: Slots, limits: Sequence[float | None]
-) -> tuple[Sequence[Gradient], Targets | Sequence[Variable]]:
+    pairs: Sequence[tuple[Any, Any]], slots: Slots, limits: Sequence[float | None]
+) -> tuple[Sequence[Gradient], Sequence[Variable]]:
     """Return the gradients there are, checked and clipped, and their variables as Variables.
 
     Parameters
     ----------
-    grads_and_vars : iterable of (gradient, variable)
+    pairs : sequence of (gradient, variable)
     slots : Slots
         Those of the optimizer, which knows arrays again; nothing is added.
     limits : sequence of float or None
@@ -44,24 +70,18 @@ def ready_pairs(
     -------
     gradients, variables : sequences of one length
         Gradients in the compute dtype of their variables. They share no memory with any of the
-        variables, one of which may be another's gradient, nor with a slot. In place of the
-        variables their `Targets`, if they had a step lately.
+        variables, one of which may be another's gradient, nor with a slot.
 
     Raises
     ------
     TypeError
-        If it is no iterable of pairs, a variable cannot be updated, or a gradient is of another
-        library.
+        If a variable cannot be updated, or a gradient is of another library.
     ValueError
         If there is no gradient at all, or one does not fit its variable.
     RuntimeError
         If a sparse gradient meets a constraint, which would have to see the whole variable.
     """
-    pairs = _pairs(grads_and_vars)
     gradients, variables = [grad for grad, _ in pairs], [variable for _, variable in pairs]
-    targets = slots.recent(variables) if limits.count(None) == len(limits) else None
-    if targets is not None and _known_to_fit(gradients, targets, slots):
-        return gradients, targets
     _refuse_swapped(pairs)
     holders = slots.holders([*map(held, variables)])
     given = [(grad, var) for grad, var in zip(gradients, holders, strict=True) if grad is not None]
@@ -75,11 +95,9 @@ def ready_pairs(
         grads = clip_all([_checked(grad, variable) for grad, variable in given], *limits)
     variables = [variable for _, variable in given]
     if missing:
-        warnings.warn(
+        warn(
             f"Gradients do not exist for variables {missing} when minimizing the loss; they and "
-            "their slots stay as they are",
-            UserWarning,
-            stacklevel=3,
+            "their slots stay as they are"
         )
     owners = {owner_of(variable.held) for variable in variables}
 
@@ -100,27 +118,6 @@ def complete_pairs(pairs: Sequence[tuple[Any, Any]]) -> Sequence[tuple[Any, Any]
                 "does the loss depend on it?"
             )
     return pairs
-
-
-def _pairs(grads_and_vars: Iterable[Any]) -> list[tuple[Any, Any]]:
-    try:
-        iterator = iter(grads_and_vars)
-    except TypeError:
-        raise TypeError(
-            "Expected an iterable of (gradient, variable) pairs, received "
-            f"{kind(grads_and_vars)}, for grads_and_vars"
-        ) from None
-    items = list(iterator)
-    if set(map(type, items)) <= {tuple} and set(map(len, items)) <= {2}:
-        return items
-    for i, item in enumerate(items):
-        if not isinstance(item, Sequence) or isinstance(item, (str, bytes)) or len(item) != 2:
-            received = f"{len(item)} items" if isinstance(item, Sequence) else kind(item)
-            raise TypeError(
-                f"Expected a (gradient, variable) pair, received {received}, for "
-                f"grads_and_vars[{i}]; pass a single pair as a list"
-            )
-    return [(item[0], item[1]) for item in items]
 
 
 def _refuse_swapped(pairs: Sequence[tuple[Any, Any]]) -> None:
@@ -145,39 +142,6 @@ def _is_trained(x: Any) -> bool:
 
 def _is_writable(x: Any) -> bool:
     return is_array(x) and is_writeable(x) and not is_immutable(x)
-
-
-def _known_to_fit(gradients: Sequence[Any], targets: Targets, slots: Slots) -> bool:
-    """Say, after a quick look, that gradients are ready as they are.
-
-    It may also be the case where this is False.
-    """
-    if "looks" not in targets.prepared:
-        values = [variable.held for variable in targets.variables]
-        targets.prepared["looks"] = [*map(_look, values)], {*map(owner_of, values)}
-    looks, owners = targets.prepared["looks"]
-    if None in looks:
-        fit = all(
-            validation.fits(grad, variable.held)
-            for grad, variable in zip(gradients, targets.variables, strict=True)
-        )
-        owned = {owner_of(grad) for grad in gradients if not is_immutable(grad)} if fit else {}
-    else:
-        fit = False not in [
-            type(grad) is np.ndarray
-            and grad.shape == shape
-            and grad.dtype == dtype
-            and value.flags.writeable
-            for grad, (shape, dtype, value) in zip(gradients, looks, strict=True)
-        ]
-        owned = {id(x) if x.base is None else owner_of(x) for x in gradients} if fit else {}
-    return fit and owners.isdisjoint(owned) and slots.owners.isdisjoint(owned)
-
-
-def _look(value: Array) -> tuple[Any, ...] | None:
-    """Return what an even quicker look asks of a plain NumPy array; None for other arrays."""
-    plain = type(value) is np.ndarray and computes_in_itself(value.dtype)
-    return (value.shape, value.dtype, value) if plain else None
 
 
 def _checked(grad: Any, variable: Variable) -> Gradient:

@@ -1,4 +1,4 @@
-"""One step of many variables: prepared once, for as long as they are the same."""
+"""How a step of many variables is executed: by which backends, and in which turns."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -8,62 +8,64 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from adamax._arrays import Array, array_namespace
-from adamax.rule import Coefficients
-from adamax.sparse import Gradient, IndexedSlices
+from adamax.rule import ADAMAX, Coefficients, Rule
+from adamax.sparse import Gradient
 from adamax.variable import Variable
 from adamax_adapters.backends import backend_for
 from adamax_adapters.backends.contract import Prepare, Target, Write
-from adamax_adapters.step.targets import RECENT, Targets
 
-__all__ = ["prepared"]
+__all__ = ["planned"]
 
-Turn: TypeAlias = list[tuple[list[int], Prepare]]
-"""Which gradients are given to what; these parts of a step do not read what another one writes."""
+Part: TypeAlias = tuple[list[int], Prepare]
+"""Indices of variables, and the function that prepares their step, given their gradients."""
+
+Turn: TypeAlias = list[Part]
+"""Parts of a step of which none reads memory that another one writes."""
 
 
-def prepared(
-    targets: Targets, gradients: Sequence[Gradient], c: Coefficients, wanted: Any = None
-) -> Write:
-    """Return what advances variables and their slots by one step, each in the fastest way there is.
+def planned(
+    targets: Sequence[Target],
+    sparse: Sequence[int] = (),
+    backend: Any = None,
+    rule: Rule = ADAMAX,
+) -> Prepare:
+    """Return what prepares a step of variables, each in the fastest way there is.
 
     Parameters
     ----------
-    targets : Targets
-    gradients : sequence of Array or IndexedSlices
-        Checked, in the dtype of the slots; they share no memory with the targets.
-    c : Coefficients
-        The scalars of this step.
-    wanted : str or object, optional
+    targets : sequence of Target
+    sparse : sequence of int
+        Indices of the variables whose gradients are `IndexedSlices`.
+    backend : str or object, optional
         The backend to take for all of them, or its name.
+    rule : Rule
 
     Returns
     -------
-    callable ()
-        It raises what a constraint raises; nothing has changed then. What a backend of the
-        caller's own raises in it, that backend alone knows how to undo.
+    callable (gradients, c) -> callable ()
+        Gradients are checked, in the dtype of the state, and share no memory with the targets.
+        What it returns writes; it raises what a constraint raises, and has changed nothing then.
+        What a backend of the caller's own raises in it, that backend alone knows how to undo.
 
     Raises
     ------
-    RuntimeError
-        Inside a loss that is being differentiated.
     ValueError, ModuleNotFoundError
         If the named backend cannot update a variable, or is not installed.
-    MemoryError, Exception
-        Whatever a backend raises before it writes.
     """
-    targets[0][0].refuse_in_loss()
-    sparse: tuple[int, ...] = ()
-    if IndexedSlices in map(type, gradients):
-        sparse = tuple(i for i, grad in enumerate(gradients) if type(grad) is IndexedSlices)
-    constrained = [variable.constraint for variable in targets.variables].count(None) < len(targets)
-    key = (wanted, sparse, constrained)
-    if key not in targets.prepared:
-        if len(targets.prepared) >= RECENT:
-            targets.prepared.clear()
-        targets.prepared[key] = _plan(targets, sparse, wanted, constrained)
+    in_turns, turns = _turns(targets, sparse, backend, rule)
+    if in_turns:
+        prepare: Prepare = partial(_in_turns, targets, turns)
+    elif len(turns[0]) == 1:
+        prepare = turns[0][0][1]
+    else:
+        prepare = partial(_together, turns[0])
+    return partial(_quiet, prepare)
+
+
+def _quiet(prepare: Prepare, gradients: Sequence[Gradient], c: Coefficients) -> Write:
     # NumPy alone would warn of overflow, or raise between two variables if told to.
     with np.errstate(all="ignore"):
-        write = targets.prepared[key](gradients, c)
+        write = prepare(gradients, c)
     return partial(_quietly, write)
 
 
@@ -72,33 +74,32 @@ def _quietly(write: Write) -> None:
         write()
 
 
-def _plan(targets: Sequence[Target], sparse: Sequence[int], wanted: Any, one_by_one: bool) -> Any:
+def _turns(
+    targets: Sequence[Target], sparse: Sequence[int], wanted: Any, rule: Rule
+) -> tuple[bool, list[Turn]]:
+    """Return the turns of a step, and whether each must be written before the next is prepared."""
+    one_by_one = any(target[0].constraint is not None for target in targets)
     # A variable that is given twice takes its second turn when all have taken their first.
-    places: dict[int, dict[tuple[Any, int | None], list[int]]] = defaultdict(dict)
+    parts: dict[int, dict[tuple[Any, int | None], list[int]]] = defaultdict(dict)
     given: Counter[int] = Counter()
-    for place, (variable, m, _) in enumerate(targets):
+    for index, (variable, *state) in enumerate(targets):
         # A constraint may look at other variables, and finds those before it advanced.
-        turn = place if one_by_one else given[id(m)]
+        turn = index if one_by_one else given[id(state[0])]
         backend = backend_for(variable.held, variable.name, wanted)
-        part = backend, place if place in sparse else None
-        places[turn].setdefault(part, []).append(place)
-        given[id(m)] += 1
-
-    def turn_of(parts: dict[tuple[Any, int | None], list[int]]) -> Turn:
-        return [
-            (of_part, _job(backend, [targets[place] for place in of_part], row is not None))
-            for (backend, row), of_part in parts.items()
+        part = backend, index if index in sparse else None
+        parts[turn].setdefault(part, []).append(index)
+        given[id(state[0])] += 1
+    turns = [
+        [
+            (indices, _job(backend, [targets[i] for i in indices], row is not None, rule))
+            for (backend, row), indices in parts[turn].items()
         ]
-
-    turns = [turn_of(places[turn]) for turn in sorted(places)]
-    if one_by_one or len(turns) > 1:
-        return partial(_in_turns, targets, turns)
-    if len(turns[0]) == 1:
-        return turns[0][0][1]
-    return partial(_together, turns[0])
+        for turn in sorted(parts)
+    ]
+    return one_by_one or len(turns) > 1, turns
 
 
-def _job(backend: Any, targets: Sequence[Target], of_rows: bool) -> Prepare:
+def _job(backend: Any, targets: Sequence[Target], of_rows: bool, rule: Rule) -> Prepare:
     if not of_rows:
         prepare: Prepare = backend.dense(targets)
         return prepare
@@ -108,7 +109,7 @@ def _job(backend: Any, targets: Sequence[Target], of_rows: bool) -> Prepare:
 
 def _together(turn: Turn, gradients: Sequence[Gradient], c: Coefficients) -> Write:
     """Prepare all parts of a turn before any of them is written."""
-    writes = [prepare([gradients[place] for place in places], c) for places, prepare in turn]
+    writes = [prepare([gradients[i] for i in indices], c) for indices, prepare in turn]
 
     def write() -> None:
         for one in writes:
@@ -130,8 +131,8 @@ def _in_turns(
         try:
             for turn in turns:
                 _together(turn, gradients, c)()
-                for places, _ in turn:
-                    _constrain(targets[place][0] for place in places)
+                for indices, _ in turn:
+                    _constrain(targets[i][0] for i in indices)
         except BaseException:
             for part, value in before:
                 part.assign(value)

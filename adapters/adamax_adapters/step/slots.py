@@ -1,6 +1,6 @@
-"""What an optimizer keeps for each variable: its slots, and what its next step needs."""
+"""The slots of an optimizer, by variable, and the steps that it has prepared of late."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from copy import copy, deepcopy
 from functools import cached_property
 from typing import Any, Self, TypeVar
@@ -9,13 +9,14 @@ from adamax import nesting
 from adamax._arrays import Array, array_namespace, compute_dtype, is_immutable
 from adamax.given import listed
 from adamax.layout import owner_of
+from adamax.sparse import IndexedSlices
 from adamax.variable import Variable
-from adamax_adapters.backends.contract import Write
 from adamax_adapters.step.arena import move_together, zeros_together
 from adamax_adapters.step.guard import Guard
 from adamax_adapters.step.identity import Alias, Known
 from adamax_adapters.step.initializers import initial_value
-from adamax_adapters.step.targets import RECENT, Targets
+from adamax_adapters.step.plan import planned
+from adamax_adapters.step.prepared import Prepared, Recent
 
 __all__ = ["MOMENTS", "Slots"]
 
@@ -63,8 +64,8 @@ class Slots:
         self.names: list[str] = []  # in the order they were first asked for
         self._records: list[_Record] = []
         self._new: list[tuple[Variable, _Record, str]] = []  # slots of the change under way
-        self._targets: dict[tuple[int, ...], Targets] = {}  # by identities, which Targets hold
-        self._last: Targets | None = None  # of the last step
+        self._recent: Recent[Prepared] = Recent()
+        self._last: Prepared | None = None
         self._guard = Guard(self._new.clear, self._unmake)
 
     @cached_property
@@ -74,7 +75,6 @@ class Slots:
         for record in self._records:
             for variable in record.known_by:
                 known.keep(record, variable)
-        known.raw = sum(isinstance(record.variable, Alias) for record in self._records)
         return known
 
     @cached_property
@@ -108,26 +108,6 @@ class Slots:
         """
         return self._guard.change(prepare)
 
-    def step(
-        self,
-        known: "Targets | Sequence[Variable]",
-        prepare: Callable[[Targets], Callable[[], Any]],
-    ) -> None:
-        """Call `prepare` with every variable and its moments, then what it returns."""
-
-        def prepared() -> Write:
-            targets = known if isinstance(known, Targets) else self._targets_of(known)
-            write = prepare(targets)
-
-            def advance() -> None:
-                write()
-                if self._last is not targets:
-                    self._use(targets)
-
-            return advance
-
-        self.change(prepared)
-
     def build(self, variables: Sequence[Variable]) -> Callable[[], None]:
         """Make the moments of `variables`, as zeros, where there are none, as a part of a change.
 
@@ -139,39 +119,53 @@ class Slots:
                 self._keep(variable, slot_name, value)
         return lambda: None
 
-    def recent(self, given: Sequence[Any]) -> Targets | None:
-        """Return the targets of these very variables and arrays, if a step of them was lately."""
-        targets = self._targets.get(tuple(map(id, given)))
-        if targets is None or targets.watched.are_in_place():
-            return targets
-        self._let_go()
-        return None
+    def prepared(
+        self, given: Sequence[Any], gradients: Sequence[Any], backend: Any = None
+    ) -> Prepared | None:
+        """Return the step that was prepared for these very variables and arrays, if it is current.
 
-    def _use(self, targets: Targets) -> None:
+        Gradients tell of which variables some rows are to be advanced.
+        """
+        step = self._recent.find(_key(given, gradients, backend))
+        return step if step is not None and step.is_current() else None
+
+    def prepare(
+        self, variables: Sequence[Variable], gradients: Sequence[Any], backend: Any = None
+    ) -> Prepared:
+        """Prepare a step of variables, and make the slots that are missing, as a part of a change.
+
+        It is then found again, under the arrays that the variables stand for.
+        """
+        given = [x.given if isinstance(x, Alias) else x for x in variables]
+        if (known := self.prepared(given, gradients, backend)) is not None:
+            return known
+        self._known.count_new(variables)
+        self.build(variables)
+        entries = filter(None, map(self._known.find, variables))  # all of which are known by now
+        records = [entry.record for entry in entries]
+        targets = [
+            (variable, record.slots["m"], record.slots["v"])
+            for variable, record in zip(variables, records, strict=True)
+        ]
+        key = _key(given, gradients, backend)
+        step = Prepared(
+            key, variables, records, planned(targets, _indices_of_slices(gradients), backend)
+        )
+        self._recent.keep(key, step)
+        return step
+
+    def took(self, step: Prepared) -> None:
         """Let records name the variables of the last step, the original's after a deep copy."""
-        self._last, self._known.last = targets, targets.variables
-        for variable, record in zip(targets.variables, targets.records, strict=True):
+        if self._last is step:
+            return
+        self._last, self._known.last = step, step.variables
+        for variable, record in zip(step.variables, step.records, strict=True):
             record.variable = variable
 
     def _let_go(self) -> None:
-        """Forget what has been prepared, and the arrays in it."""
-        self._targets.clear()
+        """Forget the steps that were prepared, and the arrays in them."""
+        self._recent.clear()
         self._last = None
-
-    def _targets_of(self, variables: Sequence[Variable]) -> Targets:
-        """Return the targets of variables, which from now on are recent."""
-        if (recent := self.recent(variables)) is not None:
-            return recent
-        self._known.count_new(variables)
-        self.build(variables)
-        if len(self._targets) >= RECENT:
-            self._targets.clear()
-        entries = filter(None, map(self._known.find, variables))  # all of which are known by now
-        targets = Targets(variables, [entry.record for entry in entries])
-        given = [x.given if isinstance(x, Alias) else x for x in variables]
-        for known in (variables, given):
-            self._targets[tuple(map(id, known))] = targets
-        return targets
 
     def _unmake(self) -> None:
         """Let the slots go again that the change under way has made."""
@@ -183,7 +177,6 @@ class Slots:
             if not record.slots:
                 self._records.remove(record)
                 self._known.forget(variable)
-                self._known.raw -= isinstance(variable, Alias)
         self.names = [name for name in self.names if any(name in x.slots for x in self._records)]
 
     def add(
@@ -201,7 +194,6 @@ class Slots:
         if entry is None:
             record = _Record(variable)
             self._known.keep(record, variable)
-            self._known.raw += isinstance(variable, Alias)
             self._records.append(record)
         else:
             record = entry.record
@@ -274,11 +266,22 @@ class Slots:
         return {key: self.__dict__[key] for key in ("scope", "names", "_records")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _targets={}, _last=None, _new=[])
+        self.__dict__.update(state, _recent=Recent(), _last=None, _new=[])
         self._guard = Guard(self._new.clear, self._unmake)
         for slot_name in MOMENTS:
             slots = [record.slots.get(slot_name) for record in self._records]
             move_together([slot for slot in slots if slot is not None])
+
+
+def _key(given: Sequence[Any], gradients: Sequence[Any], backend: Any) -> Hashable:
+    """Return what differs for steps that are prepared differently."""
+    return backend, _indices_of_slices(gradients), *map(id, given)
+
+
+def _indices_of_slices(gradients: Sequence[Any]) -> tuple[int, ...]:
+    if IndexedSlices not in map(type, gradients):
+        return ()
+    return tuple(i for i, grad in enumerate(gradients) if type(grad) is IndexedSlices)
 
 
 def _moments_first(slot_name: str) -> int:
