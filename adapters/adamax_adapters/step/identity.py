@@ -237,18 +237,25 @@ class Watched:
         self._aliases = [
             x for x in variables if isinstance(x, Alias) and not is_torch_array(x.held)
         ]
-        self._pointers, self._memory = self._seen()
+        self._first = self._seen()
 
     def are_in_place(self) -> bool:
         """Say whether all of them name the memory that they named first, and can be written to."""
-        return self._seen() == (self._pointers, self._memory)
+        return not (self._tensors or self._aliases) or self._seen() == self._first
 
     def _seen(self) -> tuple[list[Any], list[Any]]:
         tensors = map(_given_array, self._tensors)
         return (
             [(tensor.data_ptr(), tensor.shape) for tensor in tensors],
-            [(memory_of(x.given), is_writeable(x.given)) for x in self._aliases],
+            [_named(x.given) for x in self._aliases],
         )
+
+
+def _named(x: Array) -> Any:
+    """Return what tells that `x` names other memory, or cannot be written to any more."""
+    if is_numpy_array(x):
+        return x.__array_interface__["data"], x.shape, x.strides, x.dtype
+    return memory_of(x)
 
 
 def _given_array(x: Variable) -> Array:
