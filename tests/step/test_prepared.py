@@ -10,7 +10,7 @@ import pytest
 
 from adamax import Adamax, IndexedSlices, Variable
 from adamax_adapters.backends import standard
-from adamax_adapters.step.prepared import REMEMBERED_STEPS, Recent
+from adamax_adapters.step.prepared import KEPT_STEPS, Recent
 
 PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
 
@@ -49,7 +49,7 @@ def step(optimizer: Adamax, arrays: list[Any]) -> None:
 
 @each_kind
 @pytest.mark.filterwarnings("ignore:Expected the arrays of earlier steps")  # in the first round
-@pytest.mark.parametrize("count", [17, 64, 200, REMEMBERED_STEPS])
+@pytest.mark.parametrize("count", [17, 64, 200, KEPT_STEPS])
 def test_sets_that_alternate_are_prepared_once_each(count: int, make: Callable[[Any], Any]) -> None:
     """However the turns go, no set within the bound is prepared a second time."""
     backend, some = Counting(), sets(count, make)
@@ -64,24 +64,24 @@ def test_sets_that_alternate_are_prepared_once_each(count: int, make: Callable[[
 
 def test_the_least_recently_used_goes_first() -> None:
     """One set more than the bound: the one that was not used for longest is prepared again."""
-    backend, some = Counting(), sets(REMEMBERED_STEPS + 1, Variable)
+    backend, some = Counting(), sets(KEPT_STEPS + 1, Variable)
     optimizer = Adamax(backend=backend)
     for arrays in some[:-1]:
         step(optimizer, arrays)
     step(optimizer, some[0])
     step(optimizer, some[-1])  # in place of some[1]
-    assert backend.prepared == REMEMBERED_STEPS + 1
+    assert backend.prepared == KEPT_STEPS + 1
     for arrays in (some[0], *some[2:]):
         step(optimizer, arrays)
-    assert backend.prepared == REMEMBERED_STEPS + 1
+    assert backend.prepared == KEPT_STEPS + 1
     step(optimizer, some[1])
-    assert backend.prepared == REMEMBERED_STEPS + 2
+    assert backend.prepared == KEPT_STEPS + 2
 
 
 def test_the_page_names_the_bound() -> None:
     """The number of sets on the page about performance is the one in the code."""
     (told,) = re.findall(r"up to (\d+) sets are\s+remembered", PAGE.read_text())
-    assert int(told) == REMEMBERED_STEPS
+    assert int(told) == KEPT_STEPS
 
 
 def test_fresh_views_find_what_is_prepared_for_their_memory() -> None:

@@ -9,7 +9,7 @@ while the optimizer lives.
 import sys
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from types import SimpleNamespace
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
 
@@ -69,6 +69,12 @@ class Alias(Variable):
     def stand_for(self, array: Array) -> None:
         """Stand for another array, or for the memory that the same tensor names by now."""
         self.held, self.given = _apart(array), array
+
+    def follow(self) -> Self:
+        """Let `held` be writable just where the array is, which its owner may have changed."""
+        if is_numpy_array(self.given) and self.given.flags.writeable != self.held.flags.writeable:
+            self.stand_for(self.given)
+        return self
 
     def is_lost(self) -> bool:
         """Return whether nothing but this variable refers to the array, so nobody can give it."""

@@ -13,9 +13,9 @@ from adamax.variable import Variable
 from adamax_adapters.backends.contract import Prepare
 from adamax_adapters.step.identity import Watched
 
-__all__ = ["REMEMBERED_STEPS", "Prepared", "Recent"]
+__all__ = ["KEPT_STEPS", "Prepared", "Recent"]
 
-REMEMBERED_STEPS = 256
+KEPT_STEPS = 256
 """Sets of variables for which an optimizer remembers a prepared step."""
 
 Step = TypeVar("Step")
@@ -24,7 +24,7 @@ Step = TypeVar("Step")
 class Recent(Generic[Step]):
     """The steps that were prepared, each under a key; the least recently used goes first."""
 
-    def __init__(self, most: int = REMEMBERED_STEPS) -> None:
+    def __init__(self, most: int = KEPT_STEPS) -> None:
         self._most = most
         self._steps: OrderedDict[Hashable, Step] = OrderedDict()
 

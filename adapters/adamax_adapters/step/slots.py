@@ -85,7 +85,8 @@ class Slots:
     @property
     def variables(self) -> list[Variable]:
         """The variables, in the order they were first seen."""
-        return [record.variable for record in self._records]
+        variables = [record.variable for record in self._records]
+        return [x.follow() if isinstance(x, Alias) else x for x in variables]
 
     def holders(self, given: Sequence[Any]) -> list[Variable]:
         """Return the variable that stands for each of `given`, as `Known.holders` does."""
