@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from adamax_adapters.keras_style.config import serialize
     from adamax_adapters.keras_style.identifiers import deserialize, get
     from adamax_adapters.keras_style.optimizer import Adamax
+    from adamax_adapters.step.state import OptimizerState
 
 __all__ = [
     "Adamax",
     "CheckpointError",
     "CheckpointManager",
     "IndexedSlices",
+    "OptimizerState",
     "State",
     "Variable",
     "check_gradients",
@@ -57,6 +59,7 @@ _HANDED_ON = {
     "Adamax": "keras_style.optimizer",
     "CheckpointError": "checkpoint",
     "CheckpointManager": "checkpoint.manager",
+    "OptimizerState": "step.state",
     "check_gradients": "gradients.check",
     "deserialize": "keras_style.identifiers",
     "get": "keras_style.identifiers",

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "COMPUTE_DTYPES",
     "Array",
     "Namespace",
     "array_namespace",
     "as_floating",
     "as_numpy",
     "bared",
+    "can_change",
     "compute_dtype",
     "computes_in_itself",
     "device_of",
@@ -65,6 +67,7 @@ COMPUTE_DTYPES = {
     "float32": "float32",
     "float64": "float64",
 }
+"""In which dtype a parameter keeps its slots and takes its step, by the name of its own."""
 
 
 def dtype_name(dtype: Any) -> str:
@@ -125,6 +128,11 @@ def is_immutable(x: Array) -> bool:
         is_numpy = kind.__module__.partition(".")[0] == "numpy"
         _immutable[kind] = not is_numpy and (is_jax_array(x) or is_dask_array(x))
     return _immutable[kind]
+
+
+def can_change(x: Array) -> bool:
+    """Say whether what holds `x` can come to hold other numbers: in its memory, or a new array."""
+    return is_immutable(x) or is_writeable(x)
 
 
 def indices_readable(x: Array) -> bool:

@@ -13,6 +13,7 @@ from adamax import nesting
 from adamax._arrays import (
     Array,
     array_namespace,
+    can_change,
     compute_dtype,
     computes_in_itself,
     device_of,
@@ -21,9 +22,7 @@ from adamax._arrays import (
     indices_readable,
     is_array,
     is_bare,
-    is_immutable,
     is_numpy_array,
-    is_writeable,
     library_name,
 )
 from adamax.layout import elsewhere, home_of, laid_out_as, layout_of
@@ -162,7 +161,7 @@ def fits(grad: Any, param: Array) -> bool:
     It may also be the case where this is False.
     """
     return (
-        (is_immutable(param) or is_writeable(param))
+        can_change(param)
         and type(grad) is type(param)
         and grad.dtype == param.dtype
         and grad.shape == param.shape

@@ -25,9 +25,11 @@ from adamax import (
     save_checkpoint,
 )
 from adamax.schedules import LearningRateSchedule
-from adamax_adapters.checkpoint import contents, state
+from adamax_adapters.checkpoint import contents
 from adamax_adapters.checkpoint.contents import write
-from adamax_adapters.checkpoint.state import LoadReport, snapshot
+from adamax_adapters.checkpoint.state import snapshot
+from adamax_adapters.step import assigning
+from adamax_adapters.step.state import LoadReport
 
 pytestmark = pytest.mark.feature("checkpoint")
 
@@ -390,13 +392,13 @@ def test_a_library_that_cannot_take_the_numbers_leaves_all_as_it_was(
     before = loaded.state()
     converted: list[Any] = []
 
-    def full(place: Variable, part: Any) -> Any:
+    def full(variable: Variable, array: Any) -> Any:
         if len(converted) == 8:
             raise MemoryError
-        converted.append(part.array())
-        return converted[-1]
+        converted.append(array)
+        return array
 
-    monkeypatch.setattr(state, "_array_like", full)
+    monkeypatch.setattr(assigning, "_array_like", full)
     with pytest.raises(MemoryError):
         load_checkpoint(path, loaded.optimizer, loaded.variables)
     assert len(converted) == 8

@@ -72,9 +72,10 @@ def test_lists_are_as_keras_makes_them(kind: str) -> None:
     """What was read is written again as it was: number, order, shapes and values."""
     found = Found(kind)
     optimizer = found.optimizer()
-    optimizer.build(found.variables())
+    variables = found.variables()
+    optimizer.build(variables)
     set_keras_weights(optimizer, found.state(), LAYOUT_OF[kind])
-    optimizer.add_slot(optimizer._slots.variables[0], "average")
+    optimizer.add_slot(variables[0], "average")
     optimizer.add_weight("more", ())
     mine = get_keras_weights(optimizer, LAYOUT_OF[kind])
     assert len(mine) == len(found.state())

@@ -9,9 +9,9 @@ from typing import Any
 
 from adamax._public import public
 from adamax_adapters.checkpoint.contents import read, write
-from adamax_adapters.checkpoint.state import LoadReport, restore, snapshot
+from adamax_adapters.checkpoint.state import restore, snapshot
 from adamax_adapters.checkpoint.tensorfile import CheckpointError
-from adamax_adapters.keras_style.optimizer import Adamax
+from adamax_adapters.step.state import HasState, LoadReport
 
 __all__ = [
     "CheckpointError",
@@ -23,7 +23,9 @@ __all__ = [
 
 
 @public
-def save_checkpoint(path: str | os.PathLike[str], optimizer: Adamax, variables: Any = None) -> None:
+def save_checkpoint(
+    path: str | os.PathLike[str], optimizer: HasState, variables: Any = None
+) -> None:
     """Write variables, slots, iterations and configuration into one file, whole or not at all.
 
     Parameters
@@ -67,7 +69,7 @@ def save_checkpoint(path: str | os.PathLike[str], optimizer: Adamax, variables: 
 
 @public
 def load_checkpoint(
-    path: str | os.PathLike[str], optimizer: Adamax, variables: Any = None, *, strict: bool = True
+    path: str | os.PathLike[str], optimizer: HasState, variables: Any = None, *, strict: bool = True
 ) -> LoadReport:
     """Assign variables, slots and iterations from a file: all of them, or nothing.
 

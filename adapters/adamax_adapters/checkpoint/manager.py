@@ -12,7 +12,7 @@ from adamax_adapters.checkpoint.durable import make_folder, temporary_of
 from adamax_adapters.checkpoint.locking import FileLock
 from adamax_adapters.checkpoint.state import restore, snapshot
 from adamax_adapters.checkpoint.tensorfile import CheckpointError
-from adamax_adapters.keras_style.optimizer import Adamax
+from adamax_adapters.step.state import HasState
 
 __all__ = ["CheckpointManager", "Restored"]
 
@@ -69,7 +69,7 @@ class CheckpointManager:
         self._damaged: set[Path] = set()
         self._lock: FileLock | None = None
 
-    def save(self, optimizer: Adamax, variables: Any = None) -> Path:
+    def save(self, optimizer: HasState, variables: Any = None) -> Path:
         """Write a checkpoint, named after its step, and remove those that are no longer kept.
 
         Parameters are those of `adamax.save_checkpoint`.
@@ -98,7 +98,7 @@ class CheckpointManager:
             file.unlink(missing_ok=True)
         return path
 
-    def restore_latest(self, optimizer: Adamax, variables: Any = None) -> Restored | None:
+    def restore_latest(self, optimizer: HasState, variables: Any = None) -> Restored | None:
         """Load the newest intact checkpoint; another process may save into the folder meanwhile.
 
         Parameters are those of `adamax.load_checkpoint`.

@@ -3,18 +3,19 @@
 import io
 import os
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from adamax._public import public
-from adamax.variable import Variable
+from adamax.given import listed
 from adamax_adapters.checkpoint.durable import open_regular
 from adamax_adapters.checkpoint.tensorfile import CheckpointError, Tensor
-from adamax_adapters.convert.layouts import assignment_in_order
+from adamax_adapters.convert.layouts import KerasStyle, set_in_order
 from adamax_adapters.installation import install
-from adamax_adapters.keras_style.optimizer import Adamax
+from adamax_adapters.step.slots import MOMENTS
+from adamax_adapters.step.state import VariableState
 
 __all__ = ["load_keras_file"]
 
@@ -25,7 +26,7 @@ WEIGHTS = "model.weights.h5"
 @public
 def load_keras_file(
     path: str | os.PathLike[str],
-    optimizer: Adamax,
+    optimizer: KerasStyle,
     variables: Any = None,
     *,
     order: Sequence[str] | None = None,
@@ -61,29 +62,27 @@ def load_keras_file(
     ModuleNotFoundError
         If h5py is not installed, which the extra ``keras-files`` installs.
     """
-    slots = optimizer._slots
-
-    def prepare() -> Callable[[], float | None]:
-        ordered = _in_order(slots.chosen(variables), order)
-        slots.build(ordered)
-        shapes = [shape for variable in ordered for shape in (variable.shape, variable.shape)]
-        try:
-            arrays = _read(path, shapes)
-            layout = "keras" if len(arrays) == len(shapes) + 2 else "tf-keras"
-            return assignment_in_order(optimizer, ordered, arrays, layout)
-        except (TypeError, ValueError) as error:
-            raise CheckpointError(f"{os.fspath(path)} cannot be loaded: {error}") from None
-
-    return slots.change(prepare)
+    given = None if variables is None else listed(variables)
+    entries = [
+        entry._replace(slots=dict.fromkeys(MOMENTS))
+        for entry in _in_order(optimizer.describe(given), order)
+    ]
+    shapes = [entry.shape for entry in entries for _ in MOMENTS]
+    try:
+        arrays = _read(path, shapes)
+        layout = "keras" if len(arrays) == len(shapes) + 2 else "tf-keras"
+        return set_in_order(optimizer, entries, arrays, layout, given)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{os.fspath(path)} cannot be loaded: {error}") from None
 
 
-def _in_order(variables: list[Variable], order: Sequence[str] | None) -> list[Variable]:
+def _in_order(entries: list[VariableState], order: Sequence[str] | None) -> list[VariableState]:
     if order is None:
-        return variables
-    by_name = {variable.name: variable for variable in variables}
-    if len(by_name) != len(variables) or sorted(by_name) != sorted(order):
+        return entries
+    by_name = {entry.name: entry for entry in entries}
+    if len(by_name) != len(entries) or sorted(by_name) != sorted(order):
         raise ValueError(
-            f"Expected order to hold the names of the variables, {[v.name for v in variables]}, "
+            f"Expected order to hold the names of the variables, {[x.name for x in entries]}, "
             f"each once, received: {list(order)}"
         )
     return [by_name[name] for name in order]

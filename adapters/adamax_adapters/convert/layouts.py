@@ -9,27 +9,43 @@
 ================  ===========================================================================
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from adamax import validation
-from adamax._arrays import array_namespace
+from adamax._arrays import COMPUTE_DTYPES
 from adamax._public import public
-from adamax.schedules import LearningRateSchedule
 from adamax.variable import Variable
-from adamax_adapters.keras_style.optimizer import Adamax
-from adamax_adapters.step.assigning import assignment, fitted
+from adamax_adapters.step.assigning import fitted, negative_norm
 from adamax_adapters.step.slots import MOMENTS
+from adamax_adapters.step.state import HasState, OptimizerState, StateError, VariableState
 
-__all__ = ["assignment_in_order", "get_keras_weights", "set_keras_weights"]
+__all__ = ["KerasStyle", "get_keras_weights", "set_in_order", "set_keras_weights"]
+
+T = TypeVar("T")
 
 LAYOUTS = ("tf.keras", "tf-keras", "keras")
 
 
+class KerasStyle(HasState, Protocol):
+    """An optimizer with the interface of tf.keras, such as `Adamax`."""
+
+    @property
+    def name(self) -> str:
+        """Prefix of slot names."""
+
+    @property
+    def iterations(self) -> Variable:
+        """Number of steps taken."""
+
+    def describe(self, variables: Any = None) -> list[VariableState]:
+        """Return what is known of variables, without numbers."""
+
+
 @public
-def get_keras_weights(optimizer: Adamax, layout: str) -> list[Any]:
+def get_keras_weights(optimizer: KerasStyle, layout: str) -> list[Any]:
     """Return NumPy copies of iterations and moments as a version of Keras lists them.
 
     Parameters
@@ -54,18 +70,17 @@ def get_keras_weights(optimizer: Adamax, layout: str) -> list[Any]:
     >>> get_keras_weights(opt, "keras")
     [array(1), array(0.5, dtype=float32), array([0.1, 0.1]), array([1., 1.])]
     """
-
-    def copies() -> list[Any]:
-        return [place.numpy() for place in _places(optimizer, _moved(optimizer), layout)]
-
-    weights: list[Any] = optimizer._slots.read(copies)
-    if layout == "keras" and not isinstance(optimizer.learning_rate, LearningRateSchedule):
-        weights.insert(1, np.asarray(optimizer.learning_rate, np.float32))
+    state = optimizer.get_state([])
+    moments = [[entry.slots[name] for name in MOMENTS] for entry in _moved(state.variables)]
+    weights = [np.asarray(state.step), *_in_layout(moments, layout)]
+    rate = state.hyperparameters["learning_rate"]
+    if layout == "keras" and isinstance(rate, float):  # not a schedule
+        weights.insert(1, np.asarray(rate, np.float32))
     return weights
 
 
 @public
-def set_keras_weights(optimizer: Adamax, weights: Sequence[Any], layout: str) -> float | None:
+def set_keras_weights(optimizer: KerasStyle, weights: Sequence[Any], layout: str) -> float | None:
     """Assign iterations and moments, as a version of Keras lists them: all of them, or nothing.
 
     Parameters
@@ -88,51 +103,57 @@ def set_keras_weights(optimizer: Adamax, weights: Sequence[Any], layout: str) ->
         If the number of arrays or a shape is wrong, a value does not fit its variable's dtype, or
         an infinity norm is negative, which suggests the wrong `layout`.
     """
-
-    def prepare() -> Callable[[], float | None]:
-        return assignment_in_order(optimizer, _moved(optimizer), weights, layout)
-
-    return optimizer._slots.change(prepare)
+    return set_in_order(optimizer, optimizer.describe(), weights, layout)
 
 
-def assignment_in_order(
-    optimizer: Adamax, variables: Sequence[Variable], weights: Sequence[Any], layout: str
-) -> Callable[[], float | None]:
-    """Return what does what `set_keras_weights` does, with the variables in an order of their own.
+def set_in_order(
+    optimizer: KerasStyle,
+    entries: Sequence[VariableState],
+    weights: Sequence[Any],
+    layout: str,
+    variables: Any = None,
+) -> float | None:
+    """Assign the weights of `variables`, as `set_keras_weights` does; return the learning rate.
 
-    It returns the learning rate.
+    The weights are in the order of `entries`, which describe the variables; of those that have no
+    moments there are no weights.
     """
-    places = _places(optimizer, variables, layout)
+    parts = _in_layout([[(entry, slot) for slot in MOMENTS] for entry in _moved(entries)], layout)
+    expected = [
+        entry._replace(
+            name=f"{optimizer.name}/{entry.name}/{slot}",
+            dtype=COMPUTE_DTYPES.get(entry.dtype, entry.dtype),
+        )
+        for entry, slot in parts
+    ]
     rate, rest = None, list(weights)
-    if layout == "keras" and len(rest) == len(places) + 1:
+    if layout == "keras" and len(rest) == len(parts) + 2:
         rate = validation.non_negative(rest.pop(1), "the learning rate among the weights")
-    new = fitted(places, rest, optimizer._name)
-    norms = {id(optimizer._slots.of(variable)["v"]) for variable in variables}
-    for place, value in zip(places, new, strict=True):
-        if id(place) in norms and bool(array_namespace(value).any(value < 0)):
+    step, *arrays = fitted([optimizer.iterations, *expected], rest, optimizer.name)
+    slots: dict[int, dict[str, Any]] = {id(entry): {} for entry in entries}
+    for (entry, slot), weight, array in zip(parts, expected, arrays, strict=True):
+        if slot == MOMENTS[1] and (wrong := negative_norm(array)):
             raise ValueError(
-                f"the weight provided for {place.name} is negative somewhere, which an infinity "
-                f"norm cannot be; are the weights in another layout than {layout!r}?"
+                f"the weight provided for {weight.name} {wrong}; are the weights in another layout "
+                f"than {layout!r}?"
             )
-    assign = assignment(places, new)
+        slots[id(entry)][slot] = array
+    filled = [entry._replace(slots=slots[id(entry)]) for entry in entries]
+    state = OptimizerState(int(step), filled, [], {}, "Adamax")
+    report = optimizer.set_state(state, variables, strict=False)  # values and other slots stay
+    if report.misfits:
+        raise StateError(report)
+    return rate
 
-    def write() -> float | None:
-        assign()
-        return rate
 
-    return write
-
-
-def _moved(optimizer: Adamax) -> list[Variable]:
+def _moved(entries: Iterable[VariableState]) -> list[VariableState]:
     """Return the variables that have both moments."""
-    slots = optimizer._slots
-    return [variable for variable in slots.variables if slots.of(variable).keys() >= set(MOMENTS)]
+    return [entry for entry in entries if entry.slots.keys() >= set(MOMENTS)]
 
 
-def _places(optimizer: Adamax, variables: Sequence[Variable], layout: str) -> list[Variable]:
-    """Return what the list in a layout is of, without the learning rate."""
+def _in_layout(moments: Sequence[Sequence[T]], layout: str) -> list[T]:
+    """Return the moments of variables, grouped by variable, as they follow in a layout."""
     if layout not in LAYOUTS:
         raise ValueError(f"Expected layout to be one of {', '.join(LAYOUTS)}, received: {layout!r}")
-    pairs = [[optimizer._slots.of(variable)[name] for name in MOMENTS] for variable in variables]
-    grouped = zip(*pairs, strict=True) if layout == "tf.keras" else pairs
-    return [optimizer.iterations, *(slot for group in grouped for slot in group)]
+    grouped = zip(*moments, strict=True) if layout == "tf.keras" else moments
+    return [x for group in grouped for x in group]

@@ -16,6 +16,7 @@ from adamax_adapters.gradients import Engine, gradient_pairs
 from adamax_adapters.keras_style import config as configs
 from adamax_adapters.keras_style import habits
 from adamax_adapters.keras_style import hyperparameters as hyper
+from adamax_adapters.keras_style import state as states
 from adamax_adapters.keras_style import weights as host
 from adamax_adapters.step.pairs import complete_pairs, ready_pairs, updatable
 from adamax_adapters.step.slots import Slots
@@ -127,6 +128,7 @@ class Adamax:
     __repr__ = configs.representation
     get_config, to_json = configs.get_config, configs.to_json
     get_weights, set_weights, add_weight = host.get_weights, host.set_weights, host.add_weight
+    get_state, set_state, describe = states.get_state, states.set_state, states.describe
 
     if not TYPE_CHECKING:  # a type checker is to find such attributes missing
 

@@ -1,27 +1,26 @@
 """Arrays from outside, assigned to variables: all of them, or none."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from adamax._arrays import (
     Array,
     array_namespace,
+    can_change,
     dtype_name,
     is_array,
-    is_immutable,
-    is_writeable,
     to_numpy,
 )
 from adamax.layout import home_of
 from adamax.variable import Variable
 
-__all__ = ["assignment", "fitted"]
+__all__ = ["Described", "assignment", "fitted", "negative_norm"]
 
 
-def assignment(variables: Sequence[Variable], values: Sequence[Any]) -> Callable[[], None]:
-    """Return what assigns `values`, which fit, to `variables`.
+def assignment(variables: Sequence[Variable], arrays: Sequence[Any]) -> Callable[[], None]:
+    """Return what assigns arrays of NumPy, which fit, to `variables` of any library.
 
     Raises
     ------
@@ -29,10 +28,11 @@ def assignment(variables: Sequence[Variable], values: Sequence[Any]) -> Callable
         If the array of one cannot be written to.
     """
     for variable in variables:
-        if not (is_immutable(variable.held) or is_writeable(variable.held)):
+        if not can_change(variable.held):
             raise ValueError(
                 f"Expected a writable array, received a read-only one, for {variable.name}"
             )
+    values = [*map(_array_like, variables, arrays)]
 
     def assign() -> None:
         for variable, value in zip(variables, values, strict=True):
@@ -41,8 +41,30 @@ def assignment(variables: Sequence[Variable], values: Sequence[Any]) -> Callable
     return assign
 
 
-def fitted(variables: Sequence[Variable], weights: Sequence[Any], name: str) -> list[Array]:
-    """Return `weights` as arrays that can be assigned to `variables`.
+def negative_norm(array: Any) -> str | None:
+    """Return what is wrong with an infinity norm, an array of NumPy; None if nothing is."""
+    is_negative = bool(np.any(array < 0))
+    return "is negative somewhere, which an infinity norm cannot be" if is_negative else None
+
+
+class Described(Protocol):
+    """A Variable, or what says as much of one: a `VariableState`."""
+
+    @property
+    def name(self) -> str:
+        """For errors."""
+
+    @property
+    def dtype(self) -> Any:
+        """Of any library, or its name."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes."""
+
+
+def fitted(expected: Sequence[Described], weights: Sequence[Any], name: str) -> list[Any]:
+    """Return `weights` as arrays of NumPy that fit the variables `expected`.
 
     Raises
     ------
@@ -54,17 +76,17 @@ def fitted(variables: Sequence[Variable], weights: Sequence[Any], name: str) -> 
     """
     if not isinstance(weights, Sequence | np.ndarray):
         raise TypeError(f"Expected weights to be a list of arrays, received: {weights!r:.50}")
-    if len(weights) != len(variables):
+    if len(weights) != len(expected):
         raise ValueError(
             f"You called `set_weights` on optimizer {name} with a weight list of length "
-            f"{len(weights)}, but the optimizer was expecting {len(variables)} weights; before "
+            f"{len(weights)}, but the optimizer was expecting {len(expected)} weights; before "
             f"the first step, build(var_list) makes its slots. Received: {weights!r:.50}"
         )
-    return [_fitting(value, variable) for value, variable in zip(weights, variables, strict=True)]
+    return [*map(_fitting, weights, expected)]
 
 
-def _fitting(value: Any, variable: Variable) -> Any:
-    """Return `value` as an array like that of `variable`, if no number is lost by that."""
+def _fitting(value: Any, variable: Described) -> Any:
+    """Return `value` in the dtype of `variable`, if no number is lost by that."""
     if isinstance(value, Variable):
         value = value.held
     try:
@@ -81,7 +103,7 @@ def _fitting(value: Any, variable: Variable) -> Any:
             f"provided weight shape {array.shape}"
         )
     with np.errstate(all="ignore"):  # told below, with the name
-        fitting = array.astype(dtype_name(variable.dtype))
+        fitting = array.astype(dtype_name(variable.dtype), copy=False)
     if fitting.dtype.kind == "f":
         kept = np.isfinite(array) == np.isfinite(fitting)
     else:
@@ -91,4 +113,9 @@ def _fitting(value: Any, variable: Variable) -> Any:
             f"the weight provided for {variable.name} does not fit {dtype_name(variable.dtype)}: "
             "its numbers would become others, or infinite"
         )
-    return array_namespace(variable.held).asarray(fitting, device=home_of(variable.held))
+    return fitting
+
+
+def _array_like(variable: Variable, array: Any) -> Array:
+    """Return an array of NumPy in the library and on the device of `variable`."""
+    return array_namespace(variable.held).asarray(array, device=home_of(variable.held))

@@ -10,6 +10,7 @@ from adamax._arrays import (
     Array,
     array_namespace,
     bared,
+    can_change,
     is_array,
     is_immutable,
     is_writeable,
@@ -168,7 +169,7 @@ def updatable(variable: Variable) -> Array:
         If it has another dtype than real floating ones, or is a broadcast view.
     """
     value = validation.parameter(variable.held, variable.name)
-    if not (is_immutable(value) or is_writeable(value)):
+    if not can_change(value):
         raise TypeError(
             f"Expected an array that can be written to, received a read-only one, for "
             f"{variable.name}; wrap a copy of it in Variable"
