@@ -87,7 +87,8 @@ def tensor(name: str, array: Any, dtype: str) -> Tensor:
             f"Expected a dtype that a checkpoint can hold, received {dtype}, for {name!r}"
         )
     if dtype == "bfloat16":
-        array = np.asarray(array, "<f4", order="C").view("<u4") >> 16
+        halves = np.asarray(array, "<f4", order="C").reshape(-1).view("<u2")
+        array = halves[1::2].reshape(array.shape)
     return Tensor(dtype, np.asarray(array, STORED[dtype], order="C"))
 
 

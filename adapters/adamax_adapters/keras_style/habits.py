@@ -16,8 +16,8 @@ ATTRIBUTES = {
     "param_groups": "set learning_rate and the other attributes; use one optimizer for each group",
     "add_param_group": "use one optimizer for each group",
     "state": "read get_slot(variable, 'm') and get_slot(variable, 'v')",
-    "state_dict": "call save_checkpoint, or get_weights and get_config",
-    "load_state_dict": "call load_checkpoint, or build and set_weights",
+    "state_dict": "call get_state, or save_checkpoint",
+    "load_state_dict": "call set_state, or load_checkpoint",
     "update": "call apply_gradients, or the function adamax.update",
     "apply": "call apply_gradients(zip(gradients, variables))",
 }

@@ -147,11 +147,10 @@ def _parts(
     for room, entries in (("variable", variables), ("weight", weights)):
         numbered = _numbered(entry.name for entry in entries)
         for (name, number), entry in zip(numbered, entries, strict=True):
-            part = _Part(room, name, number)
             if entry.value is not None:
-                yield part, entry, entry.value
+                yield _Part(room, name, number), entry, entry.value
             for slot, array in entry.slots.items():
-                yield part._replace(slot=slot), entry, array
+                yield _Part(room, name, number, slot), entry, array
 
 
 def _refuse_ambiguous(
