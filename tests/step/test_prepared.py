@@ -143,10 +143,10 @@ def test_a_raw_array_is_stepped_in_its_own_memory(dtype: str) -> None:
 def test_recent_forgets_by_use_and_not_by_age() -> None:
     """A key that was found again outlives those that came after it."""
     recent: Recent[str] = Recent(2)
-    recent.keep("a", "first")
-    recent.keep("b", "second")
+    recent.keep("first", "a")
+    recent.keep("second", "b", "also b")
     assert recent.find("a") == "first"
-    recent.keep("c", "third")
-    assert recent.find("b") is None
+    recent.keep("third", "c")
+    assert recent.find("b") is recent.find("also b") is None
     assert recent.find("a") == "first"
     assert len(recent) == 2

@@ -14,8 +14,8 @@ from adamax.variable import Variable
 
 __all__ = ["Backend", "Prepare", "Target", "Write"]
 
-Target: TypeAlias = tuple[Variable, Variable, Variable]
-"""A variable, its first moment m and its infinity norm u: what a step changes."""
+Target: TypeAlias = tuple[Variable, ...]
+"""A variable and its state, as the rule names it, such as m and u: what a step changes."""
 
 Write: TypeAlias = Callable[[], object]
 """What advances variables and their moments by one step, which has been prepared."""

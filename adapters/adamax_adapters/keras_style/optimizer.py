@@ -18,7 +18,8 @@ from adamax_adapters.keras_style import habits
 from adamax_adapters.keras_style import hyperparameters as hyper
 from adamax_adapters.keras_style import state as states
 from adamax_adapters.keras_style import weights as host
-from adamax_adapters.step.pairs import complete_pairs, ready_pairs, updatable
+from adamax_adapters.step.checks import updatable
+from adamax_adapters.step.pairs import complete_pairs, ready_pairs
 from adamax_adapters.step.slots import Slots
 from adamax_adapters.step.taking import take_step
 

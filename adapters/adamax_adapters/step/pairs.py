@@ -1,29 +1,25 @@
 """The pairs of gradient and variable of a step, made ready before anything is touched."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from adamax import validation
 from adamax._arrays import (
-    Array,
-    array_namespace,
-    bared,
-    can_change,
     is_array,
     is_immutable,
     is_writeable,
 )
 from adamax.clipping import clip_all
 from adamax.given import held, is_variable, kind
-from adamax.layout import owner_of, repeats_memory
+from adamax.layout import owner_of
 from adamax.sparse import Gradient, IndexedSlices
 from adamax.variable import Variable
+from adamax_adapters.step.checks import apart, checked
 from adamax_adapters.step.slots import Slots
 from adamax_adapters.step.warned import warn
 
-__all__ = ["as_pairs", "complete_pairs", "ready_pairs", "updatable"]
+__all__ = ["as_pairs", "complete_pairs", "ready_pairs"]
 
 
 def as_pairs(grads_and_vars: Iterable[Any]) -> list[tuple[Any, Any]]:
@@ -93,21 +89,15 @@ def ready_pairs(
         )
     # NumPy alone would warn of a gradient that is too large for its variable, or infinite.
     with np.errstate(all="ignore"):
-        grads = clip_all([_checked(grad, variable) for grad, variable in given], *limits)
+        grads = clip_all([checked(grad, variable) for grad, variable in given], *limits)
     variables = [variable for _, variable in given]
     if missing:
         warn(
             f"Gradients do not exist for variables {missing} when minimizing the loss; they and "
             "their slots stay as they are"
         )
-    owners = {owner_of(variable.held) for variable in variables}
-
-    def apart(values: Array) -> Array:
-        owner = owner_of(values)
-        shared = (owner in owners or owner in slots.owners) and not is_immutable(values)
-        return array_namespace(values).asarray(values, copy=True) if shared else values
-
-    return [_with(apart, grad) for grad in grads], variables
+    owners = {owner_of(variable.held) for variable in variables} | slots.owners
+    return [apart(grad, owners) for grad in grads], variables
 
 
 def complete_pairs(pairs: Sequence[tuple[Any, Any]]) -> Sequence[tuple[Any, Any]]:
@@ -143,56 +133,3 @@ def _is_trained(x: Any) -> bool:
 
 def _is_writable(x: Any) -> bool:
     return is_array(x) and is_writeable(x) and not is_immutable(x)
-
-
-def _checked(grad: Any, variable: Variable) -> Gradient:
-    if validation.fits(grad, variable.held) and not repeats_memory(variable.held):
-        return grad
-    value = updatable(variable)
-    grad = validation.gradient(_plain(grad), value, variable.name)
-    if isinstance(grad, IndexedSlices) and variable.constraint is not None:
-        raise RuntimeError(
-            "Cannot use a constraint function on a sparse variable: Expected a dense gradient, "
-            f"received IndexedSlices, for {variable.name}, which has a constraint"
-        )
-    return _with(bared, grad)
-
-
-def updatable(variable: Variable) -> Array:
-    """Return the array of a variable, if a step can update it.
-
-    Raises
-    ------
-    TypeError
-        If it is read-only.
-    ValueError
-        If it has another dtype than real floating ones, or is a broadcast view.
-    """
-    value = validation.parameter(variable.held, variable.name)
-    if not can_change(value):
-        raise TypeError(
-            f"Expected an array that can be written to, received a read-only one, for "
-            f"{variable.name}; wrap a copy of it in Variable"
-        )
-    if repeats_memory(value):
-        raise ValueError(
-            "Expected an array whose elements have memory of their own, received a broadcast view "
-            f"with a stride of 0, for {variable.name}; pass a copy of it"
-        )
-    return value
-
-
-def _with(change: Callable[[Array], Array], grad: Gradient) -> Gradient:
-    """Return the gradient with its values changed."""
-    return (
-        grad._replace(values=change(grad.values))
-        if isinstance(grad, IndexedSlices)
-        else change(grad)
-    )
-
-
-def _plain(grad: Any) -> Any:
-    """Return the gradient without the Variables that may hold it."""
-    if isinstance(grad, IndexedSlices):
-        return IndexedSlices(*map(_plain, grad))
-    return grad.held if isinstance(grad, Variable) else held(grad)

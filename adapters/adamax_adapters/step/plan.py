@@ -9,18 +9,25 @@ import numpy as np
 
 from adamax._arrays import Array, array_namespace
 from adamax.rule import ADAMAX, Coefficients, Rule
-from adamax.sparse import Gradient
+from adamax.sparse import Gradient, IndexedSlices
 from adamax.variable import Variable
 from adamax_adapters.backends import backend_for
 from adamax_adapters.backends.contract import Prepare, Target, Write
 
-__all__ = ["planned"]
+__all__ = ["indices_of_slices", "planned"]
 
 Part: TypeAlias = tuple[list[int], Prepare]
 """Indices of variables, and the function that prepares their step, given their gradients."""
 
 Turn: TypeAlias = list[Part]
 """Parts of a step of which none reads memory that another one writes."""
+
+
+def indices_of_slices(gradients: Sequence[Any]) -> tuple[int, ...]:
+    """Return the indices of the gradients that list rows."""
+    if IndexedSlices not in map(type, gradients):
+        return ()
+    return tuple(i for i, grad in enumerate(gradients) if type(grad) is IndexedSlices)
 
 
 def planned(

@@ -1,7 +1,7 @@
 """A step of certain variables, prepared once, for as long as they are the same ones."""
 
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -22,28 +22,44 @@ Step = TypeVar("Step")
 
 
 class Recent(Generic[Step]):
-    """The steps that were prepared, each under a key; the least recently used goes first."""
+    """Prepared steps, found by their keys; the least recently used is forgotten first.
+
+    Parameters
+    ----------
+    most : int
+        Number of steps that are remembered.
+    """
 
     def __init__(self, most: int = KEPT_STEPS) -> None:
         self._most = most
-        self._steps: OrderedDict[Hashable, Step] = OrderedDict()
+        self._keys: dict[Hashable, Hashable] = {}  # the first key of a step, by each of its keys
+        self._steps: OrderedDict[Hashable, tuple[Step, tuple[Hashable, ...]]] = OrderedDict()
 
     def find(self, key: Hashable) -> Step | None:
         """Return the step that is kept under a key, which is then the most recent one."""
-        step = self._steps.get(key)
-        if step is not None:
-            self._steps.move_to_end(key)
-        return step
+        first = self._keys.get(key)
+        if first is None:
+            return None
+        self._steps.move_to_end(first)
+        return self._steps[first][0]
 
-    def keep(self, key: Hashable, step: Step) -> None:
-        """Keep a step, and let the oldest go where there are too many."""
-        self._steps[key] = step
-        self._steps.move_to_end(key)
+    def keep(self, step: Step, *keys: Hashable) -> None:
+        """Keep a step under keys that are all its own; forget the oldest if there are too many."""
+        self._forget(keys[0])
+        self._steps[keys[0]] = step, keys
+        self._keys |= dict.fromkeys(keys, keys[0])
         if len(self._steps) > self._most:
-            self._steps.popitem(last=False)
+            self._forget(next(iter(self._steps)))
+
+    def _forget(self, first: Hashable) -> None:
+        _, keys = self._steps.pop(first, (None, ()))
+        for key in keys:
+            if self._keys.get(key) == first:
+                del self._keys[key]
 
     def clear(self) -> None:
-        """Let all steps go, and the arrays in them."""
+        """Forget all steps, and the arrays in them."""
+        self._keys.clear()
         self._steps.clear()
 
     def __len__(self) -> int:
@@ -55,44 +71,51 @@ class Prepared:
 
     Attributes
     ----------
-    key : hashable
-        Under which the step is kept: the identities of its arrays, which it holds.
     variables : sequence of Variable
+        Held here, as are `watched`, further variables that the step writes: an identity that is
+        a part of the key of this step cannot come to be another array's.
     records : sequence
         What is kept for each variable; the variable of a deep copy becomes that of its record.
     prepare : callable (gradients, c) -> callable ()
         Prepares the next step of them all.
+    owners : set of int
+        What owns the memory of its arrays, as `owner_of` names it.
     """
 
     def __init__(
-        self, key: Hashable, variables: Sequence[Variable], records: Sequence[Any], prepare: Prepare
+        self,
+        variables: Sequence[Variable],
+        records: Sequence[Any],
+        prepare: Prepare,
+        watched: Sequence[Variable] = (),
     ) -> None:
-        self.key, self.variables, self.records, self.prepare = key, variables, records, prepare
+        self.variables, self.records, self.prepare = variables, records, prepare
         self._constrained = _constrained(variables)
-        self._watched = Watched(variables)
+        self._watched = Watched([*variables, *watched])
         self._looks: list[tuple[Any, ...] | None] = []
-        self._owners: set[int] = set()
+        self.owners = {owner_of(variable.held) for variable in (*variables, *watched)}
 
     def is_current(self) -> bool:
         """Say whether the variables name the memory and have the constraints that they had."""
         return _constrained(self.variables) == self._constrained and self._watched.are_in_place()
 
-    def fits(self, gradients: Sequence[Any], owners: set[int]) -> bool:
+    def fits(self, gradients: Sequence[Any], owners: Collection[int] = ()) -> bool:
         """Say, after a quick look, that gradients are ready as they are.
 
-        It may also be the case where this is False. `owners` own the memory of slots, which
-        gradients must not share.
+        It may also be the case where this is False. Gradients must share no memory with the arrays
+        of this step, nor with what `owners` own, such as slots of other variables.
         """
         if not self._looks:
             self._looks = list(map(_look, self.variables))
-            self._owners = {owner_of(variable.held) for variable in self.variables}
         looks = [look for look in self._looks if look is not None]
         if len(looks) < len(self._looks):
             fit = all(
                 validation.fits(grad, variable.held)
                 for grad, variable in zip(gradients, self.variables, strict=True)
             )
-            owned = {owner_of(grad) for grad in gradients if not is_immutable(grad)} if fit else {}
+            owned = (
+                {owner_of(grad) for grad in gradients if not is_immutable(grad)} if fit else set()
+            )
         else:
             fit = False not in [
                 type(grad) is np.ndarray
@@ -101,8 +124,8 @@ class Prepared:
                 and value.flags.writeable
                 for grad, (shape, dtype, value) in zip(gradients, looks, strict=True)
             ]
-            owned = {id(x) if x.base is None else owner_of(x) for x in gradients} if fit else {}
-        return fit and self._owners.isdisjoint(owned) and owners.isdisjoint(owned)
+            owned = {id(x) if x.base is None else owner_of(x) for x in gradients} if fit else set()
+        return fit and self.owners.isdisjoint(owned) and owned.isdisjoint(owners)
 
 
 def _constrained(variables: Sequence[Variable]) -> bool:

@@ -9,13 +9,12 @@ from adamax import nesting
 from adamax._arrays import Array, array_namespace, compute_dtype, is_immutable
 from adamax.given import listed
 from adamax.layout import owner_of
-from adamax.sparse import IndexedSlices
 from adamax.variable import Variable
 from adamax_adapters.step.arena import move_together, zeros_together
 from adamax_adapters.step.guard import Guard
 from adamax_adapters.step.identity import Alias, Known
 from adamax_adapters.step.initializers import initial_value
-from adamax_adapters.step.plan import planned
+from adamax_adapters.step.plan import indices_of_slices, planned
 from adamax_adapters.step.prepared import Prepared, Recent
 
 __all__ = ["MOMENTS", "Slots"]
@@ -149,10 +148,9 @@ class Slots:
             for variable, record in zip(variables, records, strict=True)
         ]
         key = _key(given, gradients, backend)
-        step = Prepared(
-            key, variables, records, planned(targets, _indices_of_slices(gradients), backend)
-        )
-        self._recent.keep(key, step)
+        plan = planned(targets, indices_of_slices(gradients), backend)
+        step = Prepared(variables, records, plan)
+        self._recent.keep(step, key)
         return step
 
     def took(self, step: Prepared) -> None:
@@ -276,13 +274,7 @@ class Slots:
 
 def _key(given: Sequence[Any], gradients: Sequence[Any], backend: Any) -> Hashable:
     """Return what differs for steps that are prepared differently."""
-    return backend, _indices_of_slices(gradients), *map(id, given)
-
-
-def _indices_of_slices(gradients: Sequence[Any]) -> tuple[int, ...]:
-    if IndexedSlices not in map(type, gradients):
-        return ()
-    return tuple(i for i, grad in enumerate(gradients) if type(grad) is IndexedSlices)
+    return backend, indices_of_slices(gradients), *map(id, given)
 
 
 def _moments_first(slot_name: str) -> int:
