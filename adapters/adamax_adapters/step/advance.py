@@ -8,8 +8,8 @@ import numpy as np
 from adamax._arrays import Array, array_namespace, in_dtype, is_immutable
 from adamax.layout import memory_of
 from adamax.rule import ADAMAX, Rule
+from adamax_adapters.step.alias import Alias
 from adamax_adapters.step.checks import apart, checked, updatable, with_values
-from adamax_adapters.step.identity import Alias
 from adamax_adapters.step.plan import indices_of_slices, planned
 from adamax_adapters.step.prepared import Prepared, Recent
 from adamax_adapters.step.signals import hold, release

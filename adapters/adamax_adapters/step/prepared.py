@@ -11,7 +11,7 @@ from adamax._arrays import Array, computes_in_itself, is_immutable
 from adamax.layout import owner_of
 from adamax.variable import Variable
 from adamax_adapters.backends.contract import Prepare
-from adamax_adapters.step.identity import Watched
+from adamax_adapters.step.alias import Watched
 
 __all__ = ["KEPT_STEPS", "Prepared", "Recent"]
 

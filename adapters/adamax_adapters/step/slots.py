@@ -10,9 +10,10 @@ from adamax._arrays import Array, array_namespace, compute_dtype, is_immutable
 from adamax.given import listed
 from adamax.layout import owner_of
 from adamax.variable import Variable
+from adamax_adapters.step.alias import Alias
 from adamax_adapters.step.arena import move_together, zeros_together
 from adamax_adapters.step.guard import Guard
-from adamax_adapters.step.identity import Alias, Known
+from adamax_adapters.step.identity import Known
 from adamax_adapters.step.initializers import initial_value
 from adamax_adapters.step.plan import indices_of_slices, planned
 from adamax_adapters.step.prepared import Prepared, Recent
