@@ -71,10 +71,10 @@ def test_every_flipped_byte_is_noticed(mask: int, sound: bytes, scratch: Path) -
     put(scratch, sound)
     descriptor = os.open(scratch, os.O_WRONLY)
     try:
-        for place, byte in enumerate(sound):
-            os.pwrite(descriptor, bytes([byte ^ mask]), place)
-            assert read_or_refused(scratch) is None, place
-            os.pwrite(descriptor, bytes([byte]), place)
+        for index, byte in enumerate(sound):
+            os.pwrite(descriptor, bytes([byte ^ mask]), index)
+            assert read_or_refused(scratch) is None, index
+            os.pwrite(descriptor, bytes([byte]), index)
     finally:
         os.close(descriptor)
     assert read_or_refused(scratch) is not None
@@ -102,7 +102,7 @@ def test_nothing_is_assigned_from_a_damaged_file(end: bytes, sound: bytes, scrat
     assert same(run.state(), before)
 
 
-# What may stand in a header or in the metadata in place of something else.
+# Values that a header or the metadata may have instead of their own.
 NAMES = ["", "w", "m/bias", "m", "variable", "bias", "F32", "F64", "float32", "digest", "Adamax"]
 SCALARS = st.one_of(
     st.none(),
@@ -120,19 +120,20 @@ VALUES = st.one_of(
 ).map(json.dumps)
 
 
-def places(value: Any) -> list[tuple[Any, Any]]:
+def entries(value: Any) -> list[tuple[Any, Any]]:
     """Return every container inside a JSON value with each of its keys or indices."""
     if not isinstance(value, dict | list):
         return []
     keys = list(value) if isinstance(value, dict) else list(range(len(value)))
-    inner = [place for key in keys for place in places(value[key])]
+    inner = [entry for key in keys for entry in entries(value[key])]
     return [(value, key) for key in keys] + inner
 
 
+MUTATIONS = int(os.environ.get("ADAMAX_MUTATIONS", "1500"))  # of each kind
 BATCH = 10  # mutations in one example, as an example costs more than most of them
-PLACE = st.integers(0, 2**16)
+INDEX = st.integers(0, 2**16)
 CHANGES = st.lists(
-    st.tuples(st.integers(0, 4), PLACE, PLACE, VALUES, st.sampled_from(NAMES)),
+    st.tuples(st.integers(0, 4), INDEX, INDEX, VALUES, st.sampled_from(NAMES)),
     min_size=1,
     max_size=2,
 )
@@ -141,11 +142,11 @@ CHANGES = st.lists(
 def changed(value: Any, changes: list[tuple[int, int, int, str, str]]) -> Any:
     """Return a copy of a JSON value with parts removed, renamed, added, moved or replaced."""
     value = json.loads(json.dumps(value))
-    for kind, place, other, new, name in changes:
-        found = places(value)
+    for kind, index, other, new, name in changes:
+        found = entries(value)
         if not found:
             break
-        container, key = found[place % len(found)]
+        container, key = found[index % len(found)]
         match kind:
             case 0:
                 del container[key]
@@ -162,7 +163,7 @@ def changed(value: Any, changes: list[tuple[int, int, int, str, str]]) -> Any:
 
 
 @given(st.lists(CHANGES, min_size=BATCH, max_size=BATCH))
-@settings(max_examples=4000 // BATCH)
+@settings(max_examples=MUTATIONS // BATCH)
 def test_mutated_headers(sound: bytes, scratch: Path, mutations: Any) -> None:
     """A header that says something else, in the very spelling of the writer, is refused."""
     for changes in mutations:
@@ -172,7 +173,7 @@ def test_mutated_headers(sound: bytes, scratch: Path, mutations: Any) -> None:
 
 
 @given(st.lists(CHANGES, min_size=BATCH, max_size=BATCH))
-@settings(max_examples=3000 // BATCH)
+@settings(max_examples=MUTATIONS // BATCH)
 def test_mutated_metadata(sound: bytes, scratch: Path, mutations: Any) -> None:
     """Metadata of somebody who knows how the digest is made is refused, or is what it says."""
     for changes in mutations:
@@ -205,20 +206,20 @@ def spelled(metadata: Any) -> bytes:
 
 MARKS = [b'"', b"{", b"]", b",", b":", b"\\", b"-1", b"9", b"1e9", b"NaN", b"\xed\xa0\x80"]
 SPLICES = st.lists(
-    st.tuples(PLACE, st.integers(0, 9), st.binary(max_size=9) | st.sampled_from(MARKS)),
+    st.tuples(INDEX, st.integers(0, 9), st.binary(max_size=9) | st.sampled_from(MARKS)),
     min_size=1,
     max_size=3,
 )
 
 
 @given(st.lists(SPLICES, min_size=BATCH, max_size=BATCH))
-@settings(max_examples=3000 // BATCH)
+@settings(max_examples=MUTATIONS // BATCH)
 def test_mutated_bytes_of_the_header(sound: bytes, scratch: Path, mutations: Any) -> None:
     """Bytes of a header are removed, added and replaced, and its length is made to fit again."""
     for splices in mutations:
         header = sound[8 : -len(body_of(sound))]
-        for place, count, new in splices:
-            begin = place % (len(header) + 1)
+        for index, count, new in splices:
+            begin = index % (len(header) + 1)
             header = header[:begin] + new + header[begin + count :]
         damaged = len(header).to_bytes(8, "little") + header + body_of(sound)
         put(scratch, damaged)

@@ -261,8 +261,8 @@ def wait_for(beginning: str, process: "subprocess.Popen[str]") -> None:
 
 
 def test_default_run_learns() -> None:
-    """With its defaults the command reaches a third of the baseline's held-out perplexity."""
-    whole = command("train")
+    """A fifth of the default steps brings perplexity to a third of the baseline's, held out."""
+    whole = command("train", "--steps", "400")
     out, err = whole.communicate(timeout=600)
     assert (whole.returncode, err) == (0, "")
     ratio = re.search(r"ratio\D+([\d.]+)", out)
