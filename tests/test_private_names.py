@@ -19,7 +19,7 @@ OF_OTHERS = {
 }
 """Private names of other libraries, by file, and why nothing else will do."""
 
-LEFT = {"_hold", "_was_read"}
+LEFT = {"_was_read"}
 
 
 def defined(tree: ast.Module) -> Iterator[str]:

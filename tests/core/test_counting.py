@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from every_schedule import SCHEDULES
 from hypothesis import given
 from hypothesis import strategies as st
 from libraries import Library, compiled_too
@@ -13,35 +14,7 @@ from libraries import Library, compiled_too
 from adamax import Variable
 from adamax._arrays import dtype_name
 from adamax.counting import LAST_STEP, Floats, power, restarts, split
-from adamax.schedules import (
-    CosineDecay,
-    CosineDecayRestarts,
-    ExponentialDecay,
-    InverseTimeDecay,
-    LearningRateSchedule,
-    LinearCosineDecay,
-    PiecewiseConstantDecay,
-    PolynomialDecay,
-)
-
-SCHEDULES: list[LearningRateSchedule] = [
-    ExponentialDecay(0.1, 10, 0.5),
-    ExponentialDecay(0.1, 7, 0.5, staircase=True),
-    ExponentialDecay(0.1, 10, 0.0),
-    InverseTimeDecay(0.1, 10, 0.5),
-    InverseTimeDecay(0.1, 3.3, 0.5, staircase=True),
-    PolynomialDecay(0.1, 10, 0.01, power=0.5),
-    PolynomialDecay(0.1, 7, 0.01, power=2.0, cycle=True),
-    PiecewiseConstantDecay([5, 15], [0.1, 0.01, 0.001]),
-    PiecewiseConstantDecay([], [0.1]),
-    CosineDecay(0.1, 10, alpha=0.1),
-    CosineDecay(0.1, 10, warmup_target=0.2, warmup_steps=4),
-    CosineDecay(0.1, 10, warmup_target=0.2),
-    CosineDecay(0.1, 0, warmup_target=0.2, warmup_steps=4),
-    CosineDecayRestarts(0.1, 10, t_mul=1.5, m_mul=0.5, alpha=0.1),
-    CosineDecayRestarts(0.1, 10, t_mul=1.0, m_mul=0.5),
-    LinearCosineDecay(0.1, 10, num_periods=0.7, alpha=0.1, beta=0.01),
-]
+from adamax.schedules import CosineDecay, CosineDecayRestarts, LearningRateSchedule
 
 EPSILON = 2.0**-23  # of float32
 
