@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from adamax import Adamax, IndexedSlices, Variable
 from adamax.rule import coefficients, rule
 from adamax.sparse import step_rows
-from adamax_adapters.backends import memory, threads
+from adamax_adapters.backends import BackendName, memory, threads
 from adamax_adapters.backends import numpy as numpy_backend
 
 Array = Any
@@ -31,7 +31,7 @@ LAYOUTS = ("C", "F", "every other", "backwards", "misaligned", "other end first"
 
 
 @pytest.fixture(params=WAYS, ids="-".join)
-def way(request: pytest.FixtureRequest) -> tuple[Any, str]:
+def way(request: pytest.FixtureRequest) -> tuple[Any, BackendName]:
     """A library and a backend, where both are installed."""
     library, backend = request.param
     module = pytest.importorskip(library)
@@ -127,7 +127,9 @@ def assert_same_bits(got: Array, expected: Array) -> None:
 @pytest.mark.usefixtures("blocks")
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_dense_steps_are_those_of_the_rule(way: tuple[Any, str], data: st.DataObject) -> None:
+def test_dense_steps_are_those_of_the_rule(
+    way: tuple[Any, BackendName], data: st.DataObject
+) -> None:
     """Raw or in variables, alone or among others, in any layout: three steps, all bits equal."""
     module, backend = way
     on_jax = module.__name__ == "jax.numpy"
@@ -174,7 +176,7 @@ def test_dense_steps_are_those_of_the_rule(way: tuple[Any, str], data: st.DataOb
 @pytest.mark.usefixtures("blocks")
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_row_steps_are_those_of_the_rule(way: tuple[Any, str], data: st.DataObject) -> None:
+def test_row_steps_are_those_of_the_rule(way: tuple[Any, BackendName], data: st.DataObject) -> None:
     """Rows in any order and number, often the same ones, whole or broadcast: all bits equal."""
     module, backend = way
     on_jax = module.__name__ == "jax.numpy"
@@ -220,7 +222,7 @@ def test_bfloat16_is_computed_in_float32() -> None:
 
 
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
-def test_threads_do_not_change_a_bit(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_do_not_change_a_bit(backend: BackendName, monkeypatch: pytest.MonkeyPatch) -> None:
     """An array that is shared out to one, two or five threads ends the same."""
     pytest.importorskip(f"adamax_adapters.backends.{backend}")
     monkeypatch.setattr(threads, "PART", 1000)

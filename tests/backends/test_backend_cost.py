@@ -19,7 +19,7 @@ import adamax
 import adamax_adapters
 from adamax import Adamax, IndexedSlices, Variable
 from adamax.rule import Coefficients
-from adamax_adapters.backends import memory, replay, threads
+from adamax_adapters.backends import BackendName, memory, replay, threads
 from adamax_adapters.backends import numpy as numpy_backend
 from adamax_adapters.step import identity
 
@@ -66,7 +66,7 @@ def gradients(params: list[Variable]) -> list[tuple[Array, Variable]]:
 
 @pytest.mark.parametrize(("backend", "most"), [("numpy", 5 * MIB), ("numba", MIB)])
 def test_a_large_step_needs_no_memory_of_its_own(
-    backend: str, most: int, monkeypatch: pytest.MonkeyPatch
+    backend: BackendName, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beside 16 MiB of parameters a step holds a block per thread, however many cores there are."""
     monkeypatch.setenv("OMP_NUM_THREADS", "16")
@@ -215,7 +215,7 @@ def test_jax_guards_products_that_are_summed(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("backend", ["jax", "jax_donated"])
-def test_jax_donates_its_own_arrays_alone(backend: str) -> None:
+def test_jax_donates_its_own_arrays_alone(backend: BackendName) -> None:
     """Arrays that a step has made are donated to the next; those that a user holds are not."""
     jnp = pytest.importorskip("jax.numpy")
     brought = jnp.ones(100_000)

@@ -11,7 +11,7 @@ import pytest
 
 from adamax import Adamax, Variable
 from adamax_adapters import backends
-from adamax_adapters.backends import backend_for, problem, ways
+from adamax_adapters.backends import BackendName, backend_for, problem, ways
 
 
 def test_libraries_and_their_ways() -> None:
@@ -41,7 +41,7 @@ def test_the_fastest_that_is_there_is_taken() -> None:
 
 
 @pytest.mark.parametrize("name", ["numpy", "standard"])
-def test_a_named_backend_is_taken(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_named_backend_is_taken(name: BackendName, monkeypatch: pytest.MonkeyPatch) -> None:
     """`backend=` decides, in the constructor and later, and no other is asked."""
     module = backend_for(np.zeros(1), "w", name)
     made: list[str] = []

@@ -7,6 +7,7 @@ import numba
 import numpy as np
 
 from adamax import Adamax, IndexedSlices, Variable, init, update
+from adamax_adapters.backends import BackendName
 from adamax_adapters.backends.threads import share_out
 
 __all__ = ["copied", "jitted_step", "rows_step", "step", "streamed"]
@@ -14,7 +15,7 @@ __all__ = ["copied", "jitted_step", "rows_step", "step", "streamed"]
 Step = Callable[[], object]
 
 
-def step(shapes: Sequence[tuple[int, ...]], xp: Any, backend: str | None = None) -> Step:
+def step(shapes: Sequence[tuple[int, ...]], xp: Any, backend: BackendName | None = None) -> Step:
     """Return a step on arrays of a library, by the backend that is named or the fastest."""
     params = [Variable(xp.ones(shape, dtype=xp.float32)) for shape in shapes]
     gradients = [xp.full(shape, 0.5, dtype=xp.float32) for shape in shapes]
@@ -49,7 +50,7 @@ def jitted_step(shapes: Sequence[tuple[int, ...]]) -> Step:
     return take
 
 
-def rows_step(rows: int, width: int, indices: Any, backend: str) -> Step:
+def rows_step(rows: int, width: int, indices: Any, backend: BackendName) -> Step:
     """Return a step for some rows of a NumPy table."""
     table = Variable(np.ones((rows, width), np.float32))
     slices = IndexedSlices(np.full((len(indices), width), 0.5, np.float32), indices)

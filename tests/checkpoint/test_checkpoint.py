@@ -118,7 +118,7 @@ def test_a_schedule_of_ones_own_comes_back(
     path = tmp_path_factory.mktemp("run") / "file"
     save_checkpoint(path, Adamax(Halving(first, odd)))
     saved = inspect_checkpoint(path)["optimizer"]
-    rate = deserialize(saved, {"Halving": Halving}).learning_rate
+    rate: Any = deserialize(saved, {"Halving": Halving}).learning_rate
     assert (rate.first, rate.odd) == (first, odd)
 
 

@@ -9,13 +9,14 @@ import pytest
 from losses import CASES
 
 from adamax import IndexedSlices, Variable, check_gradients
+from adamax_adapters.gradients import EngineName
 
 Array = Any
 
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("engine", ["tape", None])
-def test_right_gradients_pass(name: str, engine: str | None) -> None:
+def test_right_gradients_pass(name: str, engine: EngineName | None) -> None:
     """The engine's own gradients of every loss pass, and are checked in float64."""
     variables, loss = CASES[name](np.asarray, np.random.default_rng(5))
     before = [variable.value for variable in variables]

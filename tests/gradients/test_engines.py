@@ -17,7 +17,7 @@ from libraries import Backend
 from losses import BEYOND_AUTOGRAD, CASES
 
 from adamax import Adamax, IndexedSlices, Variable, check_gradients
-from adamax_adapters.gradients import value_and_gradients
+from adamax_adapters.gradients import EngineName, value_and_gradients
 
 Array = Any
 
@@ -45,7 +45,7 @@ def in_torch(x: Array) -> Array:
     return torch.asarray(x)
 
 
-Engine = tuple[str, Callable[[Array], Array]]
+Engine = tuple[EngineName, Callable[[Array], Array]]
 ENGINES: dict[str, Engine] = {
     "tape on NumPy": ("tape", np.asarray),
     "autograd on NumPy": ("autograd", np.asarray),
@@ -139,7 +139,7 @@ each_engine = pytest.mark.parametrize(("engine", "asarray"), EVERY_ENGINE)
 
 
 @each_engine
-def test_loss_is_called_once(engine: str, asarray: Any) -> None:
+def test_loss_is_called_once(engine: EngineName, asarray: Any) -> None:
     """No engine calls the loss twice, and a variable given twice has its gradient twice."""
     w, calls = Variable(asarray(np.ones(2, np.float32))), []
 
@@ -156,7 +156,7 @@ def test_loss_is_called_once(engine: str, asarray: Any) -> None:
 
 
 @each_engine
-def test_variables_that_are_not_read_have_no_gradient(engine: str, asarray: Any) -> None:
+def test_variables_that_are_not_read_have_no_gradient(engine: EngineName, asarray: Any) -> None:
     """Unused variables, and those of whole numbers, have None; constants have no gradient."""
     w, unused = Variable(asarray(np.ones(2, np.float32))), Variable(asarray(np.ones(1)))
     rows = Variable(asarray(np.array([1, 0], np.int32)))
@@ -169,7 +169,7 @@ def test_variables_that_are_not_read_have_no_gradient(engine: str, asarray: Any)
 
 
 @each_engine
-def test_given_gradients_are_taken_as_they_are(engine: str, asarray: Any) -> None:
+def test_given_gradients_are_taken_as_they_are(engine: EngineName, asarray: Any) -> None:
     """A pair is returned without what the engine attached to it, nested as it was."""
     w = Variable(asarray(np.array([1.0, 2.0], np.float32)))
     table = Variable(asarray(np.ones((3, 1), np.float32)))
@@ -190,7 +190,7 @@ def test_given_gradients_are_taken_as_they_are(engine: str, asarray: Any) -> Non
 
 
 @each_engine
-def test_grad_loss_reaches_every_engine(engine: str, asarray: Any) -> None:
+def test_grad_loss_reaches_every_engine(engine: EngineName, asarray: Any) -> None:
     """The elements of a loss are weighed whatever differentiates it."""
     w = Variable(asarray(np.array([1.0, 2.0], np.float32)))
     weights = asarray(np.array([42.0, -42.0], np.float32))
@@ -201,7 +201,7 @@ def test_grad_loss_reaches_every_engine(engine: str, asarray: Any) -> None:
 
 
 @each_engine
-def test_variables_survive_any_exception(engine: str, asarray: Any) -> None:
+def test_variables_survive_any_exception(engine: EngineName, asarray: Any) -> None:
     """Whatever the loss raises, or if it differentiates itself, the variable is as it was."""
     w = Variable(asarray(np.ones(2, np.float32)))
     before = w.value
@@ -222,7 +222,7 @@ def test_variables_survive_any_exception(engine: str, asarray: Any) -> None:
 
 
 @each_engine
-def test_minimize_with_every_engine(engine: str, asarray: Any) -> None:
+def test_minimize_with_every_engine(engine: EngineName, asarray: Any) -> None:
     """The engine is named in minimize, and a callable may give the variables."""
     rng = np.random.default_rng(0)
     x, slope = asarray(rng.normal(size=(20, 3))), asarray(np.array([1.0, -2.0, 3.0]))
@@ -256,13 +256,15 @@ def test_engine_may_be_a_callable() -> None:
 
 def test_unknown_engine_is_told() -> None:
     """The error lists the engines that there are."""
-    w = Variable(np.ones(2))
+    w, engine = Variable(np.ones(2)), "magic"
     with pytest.raises(ValueError, match=r"Expected one of autograd, jax, .* received 'magic'"):
-        value_and_gradients(lambda: np.sum(w * w), [w], engine="magic")
+        value_and_gradients(lambda: np.sum(w * w), [w], engine=engine)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("engine", ["autograd", "jax", "torch"])
-def test_missing_library_of_an_engine_is_told(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_library_of_an_engine_is_told(
+    engine: EngineName, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An engine whose library is not installed says how to install it."""
     monkeypatch.setitem(sys.modules, engine, None)
     monkeypatch.delitem(sys.modules, f"adamax_adapters.gradients.{engine}", raising=False)

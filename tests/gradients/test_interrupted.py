@@ -12,7 +12,7 @@ import pytest
 
 from adamax import Variable
 from adamax.reading import current_loss, running
-from adamax_adapters.gradients import value_and_gradients
+from adamax_adapters.gradients import EngineName, value_and_gradients
 
 
 class Interrupt(KeyboardInterrupt):
@@ -47,7 +47,7 @@ def interrupted_at(moment: int, function: Callable[[], Any]) -> bool:
 # Python swallows what is raised in a generator that it closes.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("engine", ["tape", "autograd", "jax", "torch"])
-def test_an_interrupt_at_any_instruction_leaves_no_loss_behind(engine: str) -> None:
+def test_an_interrupt_at_any_instruction_leaves_no_loss_behind(engine: EngineName) -> None:
     """After a Ctrl-C before any instruction, variables can be assigned to and differentiated."""
     if engine != "tape":
         pytest.importorskip(engine)

@@ -13,7 +13,7 @@ from snapshots import snapshot
 
 import adamax
 from adamax import Adamax, IndexedSlices, Variable
-from adamax_adapters.gradients import value_and_gradients
+from adamax_adapters.gradients import EngineName, value_and_gradients
 
 Array = Any
 
@@ -446,7 +446,7 @@ def test_signatures_are_those_of_the_reference() -> None:
 
 @pytest.mark.parametrize("engine", ["tape", "torch", "jax"])
 @pytest.mark.parametrize("kind", ["computed", "a variable", "a view"])
-def test_the_loss_is_that_before_the_step(engine: str, kind: str) -> None:
+def test_the_loss_is_that_before_the_step(engine: EngineName, kind: str) -> None:
     """`return_loss` gives the value of the loss that the step went down, not of where it ended."""
     library = pytest.importorskip({"tape": "numpy", "jax": "jax.numpy"}.get(engine, engine))
     start = np.array([2.0, 1.0], np.float32)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from adamax import Adamax, Variable, check_gradients
-from adamax_adapters.gradients import value_and_gradients
+from adamax_adapters.gradients import EngineName, value_and_gradients
 
 Array = Any
 
@@ -129,7 +129,7 @@ def in_torch(x: Array) -> Array:
     return pytest.importorskip("torch", reason="torch is not installed").asarray(x)
 
 
-ENGINES: dict[str, tuple[str, Callable[[Array], Array]]] = {
+ENGINES: dict[str, tuple[EngineName, Callable[[Array], Array]]] = {
     "tape on NumPy": ("tape", np.asarray),
     "tape on JAX": ("tape", in_jax),
     "tape on torch": ("tape", in_torch),

@@ -303,7 +303,7 @@ def test_nothing_else_takes_a_schedule(name: str) -> None:
     optimizer = Adamax()
     with pytest.raises(TypeError, match=f"{name} to be a number"):
         setattr(optimizer, name, SCHEDULE)
-    optimizer.learning_rate = lambda: SCHEDULE
+    setattr(optimizer, "learning_rate", lambda: SCHEDULE)  # noqa: B010
     with pytest.raises(TypeError, match="learning_rate to be a number"):
         _ = optimizer.lr
 
@@ -611,14 +611,15 @@ def test_set_weights_checks_all_before_it_assigns(
 
 def test_config_is_plain_python_numbers() -> None:
     """Numbers of NumPy, callables and a run change nothing: floats of Python, exact doubles."""
-    optimizer = Adamax(
-        np.float64(0.1),
-        beta_1=lambda: np.float32(0.3),
-        beta_2=np.asarray(0.9),
-        epsilon=1,
-        clipnorm=np.float32(0.7),
-        decay=np.float64(1 / 3),
-    )
+    numbers: dict[str, Any] = {
+        "learning_rate": np.float64(0.1),
+        "beta_1": lambda: np.float32(0.3),
+        "beta_2": np.asarray(0.9),
+        "epsilon": 1,
+        "clipnorm": np.float32(0.7),
+        "decay": np.float64(1 / 3),
+    }
+    optimizer = Adamax(**numbers)
     optimizer.apply_gradients([(np.ones(1), Variable(np.ones(1)))])
     config = optimizer.get_config()
     assert config == {

@@ -181,10 +181,12 @@ def test_members_of_other_optimizers_say_what_to_do(name: str, way: str) -> None
 
 def test_a_writable_value_is_trained_in_place() -> None:
     """A `keras.Variable` of NumPy or torch is its array: known again, its slots found."""
-    held, optimizer = Held(np.ones(2)), Adamax(0.1)
+    held: Any = Held(np.ones(2))
+    other: Any = Held(held.value)
+    optimizer = Adamax(0.1)
     for _ in range(2):
         optimizer.apply_gradients([(G, held)])
-    optimizer.build([held, Held(held.value)])
+    optimizer.build([held, other])
     assert held.value.tolist() == pytest.approx([0.8, 0.8])
     assert optimizer.get_slot_names() == ["m", "v"]
     assert len(optimizer.weights) == 3
@@ -195,7 +197,7 @@ def test_a_value_that_cannot_be_written_to_is_refused() -> None:
     """A `keras.Variable` of JAX or TensorFlow is named, with a way that works."""
     optimizer = Adamax()
     for value in (frozen(np.ones(2)), [1.0, 1.0]):
-        held = Held(value)
+        held: Any = Held(value)
         for use in (
             lambda: optimizer.apply_gradients([(G, held)]),  # noqa: B023
             lambda: optimizer.build([held]),  # noqa: B023

@@ -62,7 +62,7 @@ def test_basic_with_learning_rate_decay(dtype: str) -> None:
 @pytest.mark.parametrize("kind", [np.asarray, np.float32, Variable])
 def test_tensor_learning_rate(dtype: str, kind: Any) -> None:
     """`testTensorLearningRate`: the rate may be a 0-d array, a NumPy scalar or a Variable."""
-    rate = kind(np.asarray(0.001)) if kind is Variable else kind(0.001)
+    rate: Any = kind(np.asarray(0.001)) if kind is Variable else kind(0.001)
     assert_basic(Adamax(rate), dtype)
 
 

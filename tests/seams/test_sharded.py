@@ -21,6 +21,8 @@ from adamax import (
     save_checkpoint,
     update,
 )
+from adamax_adapters.backends import BackendName
+from adamax_adapters.gradients import EngineName
 
 jax = pytest.importorskip("jax", reason="jax is not installed")
 jnp = pytest.importorskip("jax.numpy")
@@ -106,7 +108,7 @@ def test_the_pure_form_keeps_shards(library: Library, mesh: Any, layout: tuple[A
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 @eagerly
 def test_optimizers_keep_shards(
-    library: Library, mesh: Any, layout: tuple[Any, ...], backend: str
+    library: Library, mesh: Any, layout: tuple[Any, ...], backend: BackendName
 ) -> None:
     """A variable and its slots keep their layout, beside a replicated one, step after step."""
     expected, found = whole_and_spread(
@@ -136,7 +138,9 @@ def test_clipping_keeps_shards(library: Library, mesh: Any, limit: str) -> None:
 @pytest.mark.feature("dense", "functional")
 @pytest.mark.parametrize("backend", ["jax", "standard"])
 @eagerly
-def test_gradients_may_be_laid_out_otherwise(library: Library, mesh: Any, backend: str) -> None:
+def test_gradients_may_be_laid_out_otherwise(
+    library: Library, mesh: Any, backend: BackendName
+) -> None:
     """What counts is how the parameter is: its gradient is laid out anew, and gives the bits."""
     p, whole = spread(library.asarray(W), mesh, ("x", "y")), library.asarray(G)
     expected, _ = update(library.asarray(W), whole, init(library.asarray(W)), learning_rate=0.1)
@@ -167,7 +171,7 @@ def test_a_compiled_step_is_told_where_results_go(library: Library, mesh: Any) -
 @pytest.mark.parametrize("backend", ["jax", "standard"])
 @automatic
 @eagerly
-def test_rows_of_a_sharded_table(library: Library, mesh: Any, backend: str) -> None:
+def test_rows_of_a_sharded_table(library: Library, mesh: Any, backend: BackendName) -> None:
     """Rows of all shards advance as those of a whole table do; duplicates are summed."""
 
     def run(lay_out: LayOut) -> list[Array]:
@@ -186,7 +190,7 @@ def test_rows_of_a_sharded_table(library: Library, mesh: Any, backend: str) -> N
 @pytest.mark.feature("gradients")
 @pytest.mark.parametrize("engine", ["jax", "tape"])
 @eagerly
-def test_losses_of_shards_are_minimised(library: Library, mesh: Any, engine: str) -> None:
+def test_losses_of_shards_are_minimised(library: Library, mesh: Any, engine: EngineName) -> None:
     """Differentiation gives gradients that leave the variable as it is laid out."""
     w, optimizer = Variable(spread(library.asarray(W), mesh, ("x", "y"))), Adamax(0.1)
     optimizer.minimize(lambda: array_namespace(w).sum(w**2), [w], engine=engine)

@@ -20,6 +20,7 @@ from adamax.schedules import (
     PiecewiseConstantDecay,
     PolynomialDecay,
 )
+from adamax_adapters.backends import BackendName
 
 jax = pytest.importorskip("jax", reason="jax is not installed")
 jnp = pytest.importorskip("jax.numpy")
@@ -201,7 +202,7 @@ def compilations(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
 @pytest.mark.parametrize("backend", ["jax", "standard"])
 @pytest.mark.parametrize("settings", [{}, {"clipnorm": 1.0}, {"global_clipnorm": 1.0}])
 def test_optimizers_compile_nothing_again(
-    settings: dict[str, Any], backend: str, caplog: pytest.LogCaptureFixture
+    settings: dict[str, Any], backend: BackendName, caplog: pytest.LogCaptureFixture
 ) -> None:
     """After two steps nothing compiles, whatever hyperparameter, gradient or row changes."""
     w, table = Variable(jnp.asarray(W)), Variable(jnp.asarray(W))

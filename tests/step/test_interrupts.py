@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from adamax import Adamax, Variable, load_checkpoint, save_checkpoint
-from adamax_adapters.backends import problem, threads
+from adamax_adapters.backends import BackendName, problem, threads
 from adamax_adapters.step import signals
 
 INTERRUPTS = int(os.environ.get("ADAMAX_INTERRUPTS", "15"))
@@ -77,7 +77,7 @@ def duration(call: Callable[[], Any]) -> float:
 class Run:
     """Variables whose elements are all alike, so that one number tells of which step each is."""
 
-    def __init__(self, backend: str, size: str) -> None:
+    def __init__(self, backend: BackendName, size: str) -> None:
         if problem(backend) is not None:
             pytest.skip(f"the backend {backend} is not installed")
         if backend == "torch":
@@ -129,7 +129,7 @@ class Run:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("call", ["step", "minimize"])
-def test_a_step_is_not_begun_or_finished(call: str, backend: str, size: str) -> None:
+def test_a_step_is_not_begun_or_finished(call: str, backend: BackendName, size: str) -> None:
     """Variables, moments and iterations are of one step, and no thread writes on afterwards."""
     run = Run(backend, size)
     step = getattr(run, call)
@@ -151,7 +151,9 @@ def test_a_step_is_not_begun_or_finished(call: str, backend: str, size: str) -> 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("call", ["load_checkpoint", "set_weights"])
-def test_a_state_is_loaded_wholly_or_not_at_all(call: str, backend: str, tmp_path: Path) -> None:
+def test_a_state_is_loaded_wholly_or_not_at_all(
+    call: str, backend: BackendName, tmp_path: Path
+) -> None:
     """An interrupted load or set_weights has assigned everything or nothing."""
     run = Run(backend, "small")
     run.step()
@@ -175,7 +177,7 @@ def test_a_state_is_loaded_wholly_or_not_at_all(call: str, backend: str, tmp_pat
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_an_interrupted_save_leaves_one_file(backend: str, tmp_path: Path) -> None:
+def test_an_interrupted_save_leaves_one_file(backend: BackendName, tmp_path: Path) -> None:
     """The file is the old one or the new one, and there is no other."""
     run, path = Run(backend, "small"), tmp_path / "file"
     run.step()
@@ -192,7 +194,7 @@ def test_an_interrupted_save_leaves_one_file(backend: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_handler_that_saves_saves_one_step(backend: str, tmp_path: Path) -> None:
+def test_a_handler_that_saves_saves_one_step(backend: BackendName, tmp_path: Path) -> None:
     """A file that the handler of a signal saves in the middle of a step is of one step."""
     run, path, saved = Run(backend, "large"), tmp_path / "file", []
 

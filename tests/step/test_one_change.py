@@ -66,7 +66,7 @@ def test_memory_that_runs_out_changes_nothing(case: str, monkeypatch: pytest.Mon
     make, module, name = TAKES_MEMORY[case]
     variables = make()
     module = sys.modules[module] if isinstance(module, str) else module
-    backend = "numpy" if case == "rows" else case
+    backend: Any = "numpy" if case == "rows" else case
     optimizer = Adamax(0.1, backend=backend)
 
     def step() -> None:
@@ -113,7 +113,7 @@ def test_what_a_later_backend_refuses_keeps_the_first_from_writing() -> None:
     refuse: list[None] = []
     table_, w = Variable(np.ones((3, 2))), Variable(np.ones(2))
     optimizer = Adamax(0.1, backend=Refusing())
-    pairs = [(IndexedSlices(np.ones((1, 2)), np.array([1])), table_), (np.ones(2), w)]
+    pairs: list[Any] = [(IndexedSlices(np.ones((1, 2)), np.array([1])), table_), (np.ones(2), w)]
     optimizer.apply_gradients(pairs)
     before = state(optimizer, [table_, w])
     refuse.append(None)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from adamax import Adamax, Variable
+from adamax_adapters.backends import BackendName
 
 torch = pytest.importorskip("torch")
 
@@ -19,7 +20,7 @@ GIVEN: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
 @pytest.mark.parametrize("kind", GIVEN)
 @pytest.mark.parametrize("clipped", [False, True])
-def test_a_step_goes_to_the_memory_of_now(kind: str, backend: str, clipped: bool) -> None:
+def test_a_step_goes_to_the_memory_of_now(kind: str, backend: BackendName, clipped: bool) -> None:
     """After ``tensor.data = other``, steps change the other memory, with the moments so far."""
     w, optimizer = GIVEN[kind](), Adamax(0.1, backend=backend, clipvalue=9.0 if clipped else None)
     tensor = w.value if kind == "variable" else w

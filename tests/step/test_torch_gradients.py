@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from adamax import Adamax, IndexedSlices, Variable, init, update
+from adamax_adapters.backends import BackendName
 
 torch = pytest.importorskip("torch")
 
@@ -58,7 +59,7 @@ def test_sparse_gradient_of_elements_is_refused() -> None:
 
 
 @pytest.mark.parametrize("backend", [None, "torch", "standard"])
-def test_negated_gradient_is_read_as_it_is(backend: str | None) -> None:
+def test_negated_gradient_is_read_as_it_is(backend: BackendName | None) -> None:
     """A gradient that torch holds negated steps as its copy does, first and later, for each."""
     a, b, gradient = Variable(torch.ones(2), "a"), Variable(torch.ones(2), "b"), negated(1.0, -2.0)
     optimizer = Adamax(0.1, backend=backend)

@@ -27,7 +27,7 @@ class Run(NamedTuple):
             rng = np.random.default_rng(int(self.optimizer.iterations))
             dense = rng.normal(size=kernel.shape)
             rows = IndexedSlices(rng.normal(size=(3, 2)), rng.integers(0, 5, 3))
-            gradients = [dense, rows, rng.normal(size=bias.shape)]
+            gradients: list[Any] = [dense, rows, rng.normal(size=bias.shape)]
             self.optimizer.apply_gradients(zip(gradients, self.variables, strict=True))
 
     def state(self) -> list[Any]:

@@ -6,7 +6,7 @@
 from collections.abc import Hashable, Sequence
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 from adamax._arrays import (
     Array,
@@ -19,9 +19,21 @@ from adamax._arrays import (
     library_name,
 )
 
-__all__ = ["BACKENDS", "backend_for", "checked_backend", "fastest", "problem", "ways"]
+__all__ = [
+    "BACKENDS",
+    "BackendName",
+    "backend_for",
+    "checked_backend",
+    "fastest",
+    "problem",
+    "ways",
+]
 
-BACKENDS = ("cupy", "jax", "jax_donated", "numba", "numpy", "standard", "torch")
+BackendName: TypeAlias = Literal[
+    "cupy", "jax", "jax_donated", "numba", "numpy", "standard", "torch"
+]
+
+BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
 
 
 def ways(array: Array) -> tuple[str, ...]:

@@ -3,28 +3,49 @@
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from adamax import nesting
 from adamax._arrays import is_jax_array, is_torch_array
 from adamax._public import public
 from adamax.given import called
 from adamax.sparse import IndexedSlices
+from adamax.typing import ArrayLike, Variables
 from adamax.variable import Variable
 from adamax_adapters.installation import install
 
-__all__ = ["ENGINES", "Engine", "gradient_pairs", "value_and_gradients"]
+__all__ = [
+    "ENGINES",
+    "Engine",
+    "EngineName",
+    "Loss",
+    "VarList",
+    "gradient_pairs",
+    "value_and_gradients",
+]
 
-Engine: TypeAlias = str | Callable[[Callable[[], Any], list[Any]], tuple[Any, Sequence[Any]]]
+EngineName: TypeAlias = Literal["autograd", "jax", "tape", "torch"]
+"""The engines that can be named; `jax`, `torch` and `autograd` need these libraries."""
+
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
+
+Engine: TypeAlias = EngineName | Callable[[Callable[[], Any], list[Any]], tuple[Any, Sequence[Any]]]
 """Name of an engine, or a callable (loss, variables) -> (value, gradients)."""
 
-ENGINES = ("autograd", "jax", "tape", "torch")
-"""The engines that can be named; `jax`, `torch` and `autograd` need these libraries."""
+Loss: TypeAlias = Callable[[], Any] | list[Callable[[], Any]]
+"""A loss, or several to be summed."""
+
+VarList: TypeAlias = Variables | Callable[[], Variables]
+"""Variables, or what returns them after the loss has made them."""
 
 
 @public
 def value_and_gradients(
-    loss: Callable[[], Any], variables: Any, *, grad_loss: Any = None, engine: Engine | None = None
+    loss: Loss,
+    variables: VarList,
+    *,
+    grad_loss: ArrayLike | None = None,
+    engine: Engine | None = None,
 ) -> tuple[Any, list[Any]]:
     """Call a loss once and return its value and its gradients.
 
@@ -76,7 +97,7 @@ def value_and_gradients(
 
 
 def gradient_pairs(
-    loss: Callable[[], Any], variables: Any, *, grad_loss: Any = None, engine: Engine | None = None
+    loss: Loss, variables: Any, *, grad_loss: Any = None, engine: Engine | None = None
 ) -> tuple[Any, list[tuple[Any, Any]]]:
     """Return the value of a loss and its (gradient, variable) pairs; see `value_and_gradients`."""
     if isinstance(loss, list):
@@ -102,13 +123,13 @@ def gradient_pairs(
             return list(tree())  # which most losses have, and which is not worth a search
         return [variable for _, variable in nesting.flatten(tree(), "var_list")]
 
-    engine = engine or _own_engine([] if callable(variables) else flat())
-    value, gradients = _runner(engine)(lambda: _weighted(loss(), grad_loss), flat)
+    chosen = engine or _own_engine([] if callable(variables) else flat())
+    value, gradients = _runner(chosen)(lambda: _weighted(loss(), grad_loss), flat)
     if isinstance(value, tuple):
         value, nested = value
         found = [x for _, x in nesting.Structure(tree()).flatten(nested, "gradients")]
         value, *gradients = (_scaled(x, grad_loss) for x in (value, *found))
-    elif not (callable(engine) or all(_leaves_a_trace(x, engine) for x in flat())):
+    elif not (callable(chosen) or all(_leaves_a_trace(x, chosen) for x in flat())):
         raise TypeError(
             "Expected Variables, received plain arrays, for var_list: the engine cannot trace "
             "plain arrays; wrap them in Variable, or return (value, gradients) from the loss"
@@ -116,13 +137,14 @@ def gradient_pairs(
     return value, list(zip(gradients, flat(), strict=True))
 
 
-def _own_engine(variables: list[Any]) -> str:
+def _own_engine(variables: list[Any]) -> EngineName:
     """Return the engine of the library that all variables are of, or the tape."""
     values = [x.held if isinstance(x, Variable) else x for x in variables]
-    for name, is_own in (("jax", is_jax_array), ("torch", is_torch_array)):
-        if values and all(map(is_own, values)):
-            return name
-    return "tape"
+    if not values:
+        return "tape"
+    if all(map(is_jax_array, values)):
+        return "jax"
+    return "torch" if all(map(is_torch_array, values)) else "tape"
 
 
 def _leaves_a_trace(x: Any, engine: str) -> bool:

@@ -14,7 +14,7 @@ from adamax.given import called
 from adamax.layout import home_of
 from adamax.sparse import IndexedSlices
 from adamax.variable import Variable
-from adamax_adapters.gradients import Engine, gradient_pairs
+from adamax_adapters.gradients import Engine, VarList, gradient_pairs
 
 __all__ = ["check_gradients"]
 
@@ -24,7 +24,7 @@ STEP = 1e-6  # of an element; larger ones lose accuracy to curvature, smaller on
 @public
 def check_gradients(
     loss: Callable[[], Any],
-    variables: Any,
+    variables: VarList,
     *,
     engine: Engine | None = None,
     tolerance: float = 1e-6,

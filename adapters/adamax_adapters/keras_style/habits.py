@@ -1,12 +1,17 @@
 """What users of other libraries write, and what to write here instead."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from functools import wraps
+from inspect import signature
+from itertools import filterfalse
+from typing import Any, ParamSpec
 
 from adamax._arrays import is_array
 from adamax.given import kind
 
-__all__ = ["missing_attribute", "refuse_keywords", "refuse_methods", "refuse_parameters"]
+__all__ = ["known_keywords", "missing_attribute", "refuse_methods", "refuse_parameters"]
+
+P = ParamSpec("P")
 
 STEP = "call minimize(loss, variables), or apply_gradients(zip(gradients, variables))"
 
@@ -51,11 +56,21 @@ def missing_attribute(optimizer: Any, name: str) -> AttributeError:
     return AttributeError(message, name=name, obj=optimizer)
 
 
-def refuse_keywords(unknown: Iterable[str]) -> None:
-    """Raise TypeError for keywords that the constructor does not know, with the way out."""
-    for name in unknown:
-        way_out = KEYWORDS.get(name, "see help(adamax.Adamax)")
-        raise TypeError(f"Unexpected keyword argument passed to optimizer: {name}; {way_out}")
+def known_keywords(construct: Callable[P, None]) -> Callable[P, None]:
+    """Return a constructor that refuses keywords that it does not know, with the way out.
+
+    They are not in its signature, so that type checkers refuse them too.
+    """
+    known = signature(construct).parameters
+
+    @wraps(construct)
+    def checked(*values: P.args, **keywords: P.kwargs) -> None:
+        for name in filterfalse(known.__contains__, keywords):
+            way_out = KEYWORDS.get(name, "see help(adamax.Adamax)")
+            raise TypeError(f"Unexpected keyword argument passed to optimizer: {name}; {way_out}")
+        construct(*values, **keywords)
+
+    return checked
 
 
 def refuse_methods(subclass: type) -> None:

@@ -5,7 +5,7 @@ value is read; the learning rate may also be a schedule.
 """
 
 from collections.abc import Callable
-from typing import Any, Self, SupportsFloat, TypeAlias
+from typing import Any, Generic, Self, TypeAlias, TypeVar, overload
 from weakref import ref
 
 import numpy as np
@@ -19,9 +19,11 @@ from adamax.schedules import LearningRateSchedule
 __all__ = [
     "CLIPS",
     "DEFAULT_EPSILON",
-    "Function",
     "Hyperparameter",
+    "Limit",
     "Number",
+    "NumberOrDefault",
+    "Rate",
     "Setting",
     "clip_limit",
     "epsilon_or_default",
@@ -35,11 +37,8 @@ CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
 
 DEFAULT_EPSILON = 1e-7
 
-Number: TypeAlias = SupportsFloat
-"""A Python or NumPy number, or a 0-d array or Variable, which is read once."""
-
-Function: TypeAlias = Callable[[], Number]
-"""A callable without arguments, which is called whenever the hyperparameter is read."""
+Read = TypeVar("Read")
+Written = TypeVar("Written")
 
 
 class Setting(Operators, float):  # type: ignore[misc]  # float raises to no array
@@ -82,7 +81,7 @@ class Setting(Operators, float):  # type: ignore[misc]  # float raises to no arr
         return float, (float(self),)
 
 
-class Hyperparameter:
+class Hyperparameter(Generic[Read, Written]):
     """An attribute of an optimizer that holds a hyperparameter.
 
     Parameters
@@ -113,6 +112,10 @@ class Hyperparameter:
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = self._alias_of or name
 
+    @overload
+    def __get__(self, optimizer: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, optimizer: object, owner: type) -> Read: ...
     def __get__(self, optimizer: Any, owner: type) -> Any:
         if optimizer is None:
             return self
@@ -125,7 +128,8 @@ class Hyperparameter:
             value = self._check(value(), self._name)
         return value
 
-    def __set__(self, optimizer: Any, value: Any) -> None:
+    def __set__(self, optimizer: Any, value: Written) -> None:
+        kept: Any = value
         if isinstance(value, LearningRateSchedule):
             if not self._schedule:
                 raise TypeError(
@@ -133,8 +137,17 @@ class Hyperparameter:
                     f"{type(value).__name__}; only learning_rate takes one"
                 )
         elif not (self._called and callable(value)):
-            value = self._check(value, self._name)
-        optimizer.__dict__[self._name] = value
+            kept = self._check(value, self._name)
+        optimizer.__dict__[self._name] = kept
+
+
+Given: TypeAlias = float | Callable[[], float]
+
+Number: TypeAlias = Hyperparameter[Setting, Given]
+NumberOrDefault: TypeAlias = Hyperparameter[Setting, Given | None]
+Limit: TypeAlias = Hyperparameter[Setting | None, Given | None]
+# Who assigns a schedule knows that it is one: others need not ask before they compute.
+Rate: TypeAlias = Hyperparameter[Setting | Any, Given | LearningRateSchedule]
 
 
 def name_or_default(name: Any) -> str:

@@ -1,18 +1,19 @@
 """The Keras-style optimizer: `tf.keras.optimizers.Adamax` for arrays of every library."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from adamax import validation
 from adamax._public import public
 from adamax.given import held
 from adamax.rule import Coefficients
 from adamax.schedules import LearningRateSchedule
-from adamax.sparse import Gradient
+from adamax.sparse import Gradient, IndexedSlices
+from adamax.typing import Array, ArrayLike, Variables
 from adamax.variable import Variable
-from adamax_adapters.backends import checked_backend
-from adamax_adapters.backends.contract import Write
-from adamax_adapters.gradients import Engine, gradient_pairs
+from adamax_adapters.backends import BackendName, checked_backend
+from adamax_adapters.backends.contract import Backend, Write
+from adamax_adapters.gradients import Engine, Loss, VarList, gradient_pairs
 from adamax_adapters.keras_style import config as configs
 from adamax_adapters.keras_style import habits
 from adamax_adapters.keras_style import hyperparameters as hyper
@@ -24,6 +25,8 @@ from adamax_adapters.step.slots import Slots
 from adamax_adapters.step.taking import take_step
 
 __all__ = ["Adamax"]
+
+BackendChoice: TypeAlias = BackendName | Backend | None
 
 
 @public
@@ -81,34 +84,33 @@ class Adamax:
     array([0.9, 2.1])
     """
 
-    learning_rate = hyper.Hyperparameter(validation.non_negative, schedule=True)
-    lr = hyper.Hyperparameter(validation.non_negative, schedule=True, alias_of="learning_rate")
-    decay = hyper.Hyperparameter(validation.non_negative)
-    beta_1 = hyper.Hyperparameter(validation.fraction)
-    beta_2 = hyper.Hyperparameter(validation.fraction)
-    epsilon = hyper.Hyperparameter(hyper.epsilon_or_default)
-    clipnorm = hyper.Hyperparameter(hyper.clip_limit)
-    clipvalue = hyper.Hyperparameter(hyper.clip_limit)
-    global_clipnorm = hyper.Hyperparameter(hyper.clip_limit)
-    backend = hyper.Hyperparameter(checked_backend, called=False)
+    learning_rate = hyper.Rate(validation.non_negative, schedule=True)
+    lr = hyper.Rate(validation.non_negative, schedule=True, alias_of="learning_rate")
+    decay = hyper.Number(validation.non_negative)
+    beta_1 = hyper.Number(validation.fraction)
+    beta_2 = hyper.Number(validation.fraction)
+    epsilon = hyper.NumberOrDefault(hyper.epsilon_or_default)
+    clipnorm = hyper.Limit(hyper.clip_limit)
+    clipvalue = hyper.Limit(hyper.clip_limit)
+    global_clipnorm = hyper.Limit(hyper.clip_limit)
+    backend = hyper.Hyperparameter[BackendChoice, BackendChoice](checked_backend, called=False)
 
+    @habits.known_keywords
     def __init__(
         self,
-        learning_rate: hyper.Number | hyper.Function | LearningRateSchedule = 0.001,
-        beta_1: hyper.Number | hyper.Function = 0.9,
-        beta_2: hyper.Number | hyper.Function = 0.999,
-        epsilon: hyper.Number | hyper.Function | None = hyper.DEFAULT_EPSILON,
+        learning_rate: float | Callable[[], float] | LearningRateSchedule = 0.001,
+        beta_1: float | Callable[[], float] = 0.9,
+        beta_2: float | Callable[[], float] = 0.999,
+        epsilon: float | Callable[[], float] | None = hyper.DEFAULT_EPSILON,
         name: str | None = "Adamax",
         *,
-        clipnorm: hyper.Number | None = None,
-        clipvalue: hyper.Number | None = None,
-        global_clipnorm: hyper.Number | None = None,
-        decay: hyper.Number = 0.0,
-        lr: hyper.Number | None = None,
-        backend: Any = None,
-        **unknown: Any,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        decay: float = 0.0,
+        lr: float | None = None,
+        backend: BackendName | Backend | None = None,
     ) -> None:
-        habits.refuse_keywords(unknown)
         habits.refuse_parameters(learning_rate)
         self.learning_rate = learning_rate
         if lr is not None:
@@ -159,7 +161,7 @@ class Adamax:
 
     def apply_gradients(
         self,
-        grads_and_vars: Iterable[tuple[Any, Any]],
+        grads_and_vars: Iterable[tuple[ArrayLike | IndexedSlices | None, Array]],
         name: str | None = None,
         experimental_aggregate_gradients: bool = True,
     ) -> Variable:
@@ -197,14 +199,14 @@ class Adamax:
 
     def minimize(
         self,
-        loss: Callable[[], Any],
-        var_list: Any,
-        grad_loss: Any = None,
+        loss: Loss,
+        var_list: VarList,
+        grad_loss: ArrayLike | None = None,
         name: str | None = None,
         *,
         engine: Engine | None = None,
         return_loss: bool = False,
-    ) -> Any:
+    ) -> Variable | Any:
         """Take one step down the loss; returns and raises as `apply_gradients` does.
 
         Parameters
@@ -225,24 +227,29 @@ class Adamax:
         iterations = self.apply_gradients(pairs, name)
         return value if return_loss else iterations
 
-    def get_gradients(self, loss: Any, params: Any) -> list[Gradient]:
+    def get_gradients(self, loss: Loss, params: VarList) -> list[Gradient]:
         """Return the clipped gradients as a flat list, in the slots' dtype; none may be None."""
         _, pairs = gradient_pairs(loss, params)
         return [*ready_pairs(complete_pairs(pairs), self._slots, hyper.limits_of(self))[0]]
 
-    def get_updates(self, loss: Any, params: Any) -> list[Variable]:
+    def get_updates(self, loss: Loss, params: VarList) -> list[Variable]:
         """Take one step down a loss of which every gradient exists; return ``[iterations]``."""
         _, pairs = gradient_pairs(loss, params)
         return [self.apply_gradients(complete_pairs(pairs))]
 
-    def build(self, var_list: Any) -> None:
+    def build(self, var_list: Variables) -> None:
         """Make the slots of variables before the first step, such as to `set_weights`."""
         variables = self._slots.chosen([var_list])
         for variable in variables:
             updatable(variable)
         self._slots.change(lambda: self._slots.build(variables))
 
-    def add_slot(self, var: Any, slot_name: str, initializer: Any = "zeros") -> Variable:
+    def add_slot(
+        self,
+        var: Array,
+        slot_name: str,
+        initializer: str | ArrayLike | Callable[..., Any] = "zeros",
+    ) -> Variable:
         """Return the slot of that name; make it where there is none.
 
         `initializer` is 'zeros', 'ones', a callable (shape, dtype=dtype) -> array, or the value.
@@ -251,7 +258,7 @@ class Adamax:
         variable = self._slots.holders([held(var)])[0]
         return self._slots.change(lambda: self._slots.add(variable, slot_name, initializer))
 
-    def get_slot(self, var: Any, slot_name: str) -> Variable:
+    def get_slot(self, var: Array, slot_name: str) -> Variable:
         """Return a slot that is there; KeyError if it is not."""
         return self._slots.get(held(var), slot_name)
 
