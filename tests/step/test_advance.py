@@ -2,38 +2,23 @@
 
 import gc
 import weakref
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+from counting import Counting
 from hypothesis import given
 from hypothesis import strategies as st
 
 from adamax import IndexedSlices
 from adamax.rule import ADAMAX, advanced, coefficients
 from adamax.variants import EPSILON_INSIDE
-from adamax_adapters.backends import standard
 from adamax_adapters.step.advance import advance
 from adamax_adapters.step.prepared import Prepared, Recent
 
 Array = Any
 C = coefficients(3, learning_rate=0.1, beta_1=0.9, beta_2=0.99, epsilon=1e-7)
 SHAPES = [(5,), (2, 3), (), (0,)]
-
-
-class Counting:
-    """The standard backend; `prepared` is the number of sets that it was asked to prepare."""
-
-    def __init__(self) -> None:
-        self.prepared = 0
-
-    def dense(self, targets: Sequence[Any], *rule: Any) -> Any:
-        self.prepared += 1
-        return standard.dense(targets, *rule)
-
-    def rows(self, *arguments: Any) -> Any:
-        return standard.rows(*arguments)
 
 
 def remembered() -> Recent[Prepared]:

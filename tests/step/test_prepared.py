@@ -1,32 +1,18 @@
 """A step is prepared once for a set of variables; a page says how many sets are remembered."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from counting import Counting
 
 from adamax import Adamax, IndexedSlices, Variable
-from adamax_adapters.backends import standard
 from adamax_adapters.step.prepared import KEPT_STEPS, Recent
 
 PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
-
-
-class Counting:
-    """The standard backend; `prepared` is the number of sets that it was asked to prepare."""
-
-    def __init__(self) -> None:
-        self.prepared = 0
-
-    def dense(self, targets: Sequence[Any], *rule: Any) -> Any:
-        self.prepared += 1
-        return standard.dense(targets, *rule)
-
-    def rows(self, *arguments: Any) -> Any:
-        return standard.rows(*arguments)
 
 
 def of_torch(x: Any) -> Any:

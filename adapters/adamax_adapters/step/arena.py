@@ -41,6 +41,6 @@ def zeros_together(variables: Sequence[Variable]) -> list[Array]:
 def move_together(variables: Sequence[Variable]) -> None:
     """Let the values of variables be side by side, but for what is sharded or in chunks."""
     loose = [variable for variable in variables if not is_spread(variable.held)]
-    for variable, place in zip(loose, zeros_together(loose), strict=True):
-        place[...] = variable.held
-        variable.held = place
+    for variable, part in zip(loose, zeros_together(loose), strict=True):
+        part[...] = variable.held
+        variable.held = part
