@@ -14,7 +14,7 @@ nox.options.error_on_external_run = True
 ROOT = Path(__file__).parent
 PROJECT = nox.project.load_toml("pyproject.toml")
 
-# Files that run with an optional library alone; the session `backends` measures them too.
+# Files that run with an optional library alone; the session `libraries` measures them too.
 OPTIONAL = ",".join(
     f"*/{name}.py"
     for name in "backends/cupy backends/jax backends/jax_donated "
@@ -61,9 +61,9 @@ def pythons(session: nox.Session) -> None:
 
 
 @nox.session
-def backends(session: nox.Session) -> None:
+def libraries(session: nox.Session) -> None:
     """Run the tests with the optional libraries too, and write down what passes on which."""
-    session.install("-e", ".", *group("tests"), *group("backends"))
+    session.install("-e", ".", *group("tests"), *group("libraries"))
     covered(session, run=["--matrix=docs/portability.md"])
 
 
@@ -118,5 +118,5 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def fidelity(session: nox.Session) -> None:
     """Compare 10,000 steps in three dtypes with float64: ours, torch's, optax's and Keras's."""
-    session.install("-e", ".", *group("tests"), *group("backends"))
+    session.install("-e", ".", *group("tests"), *group("libraries"))
     session.run("python", "tests/fidelity/fidelity.py")

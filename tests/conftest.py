@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import settings
-from libraries import LIBRARIES, Backend, Library, parameters
+from libraries import LIBRARIES, Library, Usage, parameters
 
 pytest_plugins = ["matrix"]
 
@@ -22,7 +22,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "adamax"))
 @pytest.fixture
 def standard_only() -> Iterator[None]:
     """While this is in use, array_api_strict has nothing that the standard leaves optional."""
-    with Backend.STRICT_2024.in_use():
+    with Usage.STRICT_2024.in_use():
         yield
 
 

@@ -8,7 +8,7 @@ import pytest
 from agreement import assert_close, whole
 from array_api_compat import array_namespace
 from fake_device import DEVICE, DeviceArray, namespace, synchronisations
-from libraries import Backend
+from libraries import Usage
 from losses import CASES
 
 from adamax import Adamax, IndexedSlices, Variable, check_gradients
@@ -75,7 +75,7 @@ def test_fake_device_is_an_array_library() -> None:
     np.testing.assert_array_equal(x.get(), [2.0, 3.0])
 
 
-@pytest.mark.feature("gradients", backend=Backend.FAKE_DEVICE)
+@pytest.mark.feature("gradients", usage=Usage.FAKE_DEVICE)
 @pytest.mark.parametrize("name", CASES)
 def test_tape_never_waits(name: str) -> None:
     """Value and gradients of every loss are those of NumPy, without one look at the device."""

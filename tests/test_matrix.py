@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from libraries import Backend
-from matrix import ABSENT, BACKENDS, FEATURES, Matrix, Position
+from libraries import Usage
+from matrix import ABSENT, FEATURES, USAGES, Matrix, Position
 
 PAGE = Path(__file__).parents[1] / "docs" / "portability.md"
 
@@ -27,24 +27,24 @@ def matrix(tmp_path: Path) -> Matrix:
 
 @pytest.mark.skipif(not PAGE.is_file(), reason="the page is not beside this copy of the tests")
 def test_page_of_the_documentation_is_whole(request: pytest.FixtureRequest) -> None:
-    """It has every backend and feature, and no cell that fails or that no test has reached."""
+    """It has every library and feature, and no cell that fails or that no test has reached."""
     if request.config.getoption("--matrix"):
         pytest.skip("the page is being written")
     page = PAGE.read_text(encoding="utf-8")
-    for what in (*BACKENDS.values(), *FEATURES.values(), *ABSENT.values()):
+    for what in (*USAGES.values(), *FEATURES.values(), *ABSENT.values()):
         assert what in page
     head, _, *body = (line for line in page.splitlines() if line.startswith("|"))
     assert head.strip("| ").split(" | ") == [*FEATURES]
-    assert [line.split("`")[1] for line in body] == [*map(str, Backend)]
+    assert [line.split("`")[1] for line in body] == [*map(str, Usage)]
     for name, cells in rows("\n".join(body)).items():
         assert not {"FAIL", "MISSING"} & {*cells}, name
         there = not any(cell.startswith("not run") for cell in cells)
-        assert there or name == str(Backend.CUPY), "write the page where all libraries are"
+        assert there or name == str(Usage.CUPY), "write the page where all libraries are"
 
 
-def test_every_backend_is_described() -> None:
+def test_every_usage_is_described() -> None:
     """The page says of each row what it is."""
-    assert [*BACKENDS] == [*Backend]
+    assert [*USAGES] == [*Usage]
 
 
 def test_a_whole_matrix_has_no_faults(matrix: Matrix) -> None:
@@ -54,12 +54,12 @@ def test_a_whole_matrix_has_no_faults(matrix: Matrix) -> None:
     cells = dict(zip(FEATURES, rows(page)["numpy"], strict=True))
     assert cells["dense"] == "pass (2)"
     assert cells["jit"].startswith("n/a [^")
-    assert f"{cells['jit'].removeprefix('n/a ')}: {ABSENT[Backend.NUMPY, 'jit']}" in page
+    assert f"{cells['jit'].removeprefix('n/a ')}: {ABSENT[Usage.NUMPY, 'jit']}" in page
 
 
 def test_a_reason_to_skip_is_a_note(matrix: Matrix) -> None:
     """Where all tests were skipped, the cell gives their reasons, each once."""
-    cell = matrix.cells[Position(Backend.NUMPY, "sparse")]
+    cell = matrix.cells[Position(Usage.NUMPY, "sparse")]
     cell.outcomes.update({"passed": -2, "skipped": 3})
     cell.reasons.update({"no rows today": None, "nor tomorrow": None})
     page = matrix.page()
@@ -79,21 +79,21 @@ def test_faults_are_told(
     matrix: Matrix, feature: str, outcome: str, shown: str, fault: str
 ) -> None:
     """One test that fails makes a cell fail, and one that passes shows that a note is wrong."""
-    matrix.cells[Position(Backend.NUMPY, feature)].outcomes[outcome] += 1
+    matrix.cells[Position(Usage.NUMPY, feature)].outcomes[outcome] += 1
     assert shown in rows(matrix.page())["numpy"]
     assert matrix.faults == [fault]
 
 
 def test_a_cell_without_tests_is_a_fault(matrix: Matrix) -> None:
     """The table cannot have holes."""
-    matrix.cells[Position(Backend.NUMPY, "dense")].outcomes.clear()
+    matrix.cells[Position(Usage.NUMPY, "dense")].outcomes.clear()
     assert rows(matrix.page())["numpy"][0] == "MISSING"
     assert matrix.faults == ["numpy, dense: no test has run"]
 
 
-def test_backends_that_are_not_there_are_told() -> None:
+def test_libraries_that_are_not_installed_are_told() -> None:
     """A row says what is missing on this machine, and is no fault."""
-    always = (Backend.NUMPY, Backend.STRICT_2024, Backend.STRICT_2025, Backend.FAKE_DEVICE)
-    assert not [backend for backend in always if backend.missing]
-    for reason in filter(None, (backend.missing for backend in Backend)):
+    always = (Usage.NUMPY, Usage.STRICT_2024, Usage.STRICT_2025, Usage.FAKE_DEVICE)
+    assert not [usage for usage in always if usage.missing]
+    for reason in filter(None, (usage.missing for usage in Usage)):
         assert reason == "no GPU" or reason.endswith("is not installed")

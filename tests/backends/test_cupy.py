@@ -9,7 +9,7 @@ import pytest
 from cuda_emulator import needs_gxx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from libraries import Backend
+from libraries import Usage
 
 from adamax import Adamax
 from adamax.rule import Coefficients, coefficients, step
@@ -27,7 +27,7 @@ from adamax_adapters.backends import standard
 
 __all__ = ["host"]  # a fixture
 
-pytestmark = [needs_gxx, pytest.mark.feature("dense", backend=Backend.CUPY_ON_HOST)]
+pytestmark = [needs_gxx, pytest.mark.feature("dense", usage=Usage.CUPY_ON_HOST)]
 
 C = coefficients(2, learning_rate=0.1, beta_1=0.9, beta_2=0.99, epsilon=1e-7)
 COMPUTE = {"float16": "float32", "float32": "float32", "float64": "float64"}
@@ -189,7 +189,7 @@ def test_strided_variables_take_the_plain_rule(host: Host, monkeypatch: pytest.M
     assert len(host.launches) == 1
 
 
-@pytest.mark.feature("sparse", backend=Backend.CUPY_ON_HOST)
+@pytest.mark.feature("sparse", usage=Usage.CUPY_ON_HOST)
 @pytest.mark.parametrize("shape", [(5,), (5, 3), (5, 2, 300)])
 def test_one_launch_advances_the_listed_rows(host: Host, shape: tuple[int, ...]) -> None:
     """Some rows twice, some outside the table: one launch, and the others stay."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from libraries import Backend
+from libraries import Usage
 
 from adamax import Adamax, IndexedSlices, Variable
 from adamax.rule import coefficients, step
@@ -23,7 +23,7 @@ if not cupy.is_available():
 from adamax_adapters.backends import cupy as backend
 from adamax_adapters.keras_style.cuda_graph import captured
 
-pytestmark = [pytest.mark.gpu, pytest.mark.feature("dense", backend=Backend.CUPY)]
+pytestmark = [pytest.mark.gpu, pytest.mark.feature("dense", usage=Usage.CUPY)]
 
 RATE, BETA_1, BETA_2, EPSILON = 0.01, 0.9, 0.99, 1e-7
 STEPS = 1000

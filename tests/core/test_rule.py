@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from libraries import Backend, Library, compiled_too
+from libraries import Library, Usage, compiled_too
 
 from adamax.rule import Coefficients, bias_correction, coefficients, step
 
@@ -153,7 +153,7 @@ GOLDEN: dict[str, tuple[str, Any, Any, Hyperparameters, Any, Any, Any]] = {
 def test_numbers_of_the_reference(case: str) -> None:
     """With hyperparameters rounded as there, the numbers printed by TensorFlow 1.15.5 come out."""
     dtype, start, gradients, h, *expected = GOLDEN[case]
-    library = Library(Backend.NUMPY, dtype)
+    library = Library(Usage.NUMPY, dtype)
     found = on(library, started(library, start))
     for t, gradient in enumerate(gradients, start=1):
         found = advanced(found, library.asarray(gradient), h.at(t))
@@ -173,7 +173,7 @@ def test_numbers_of_the_reference_in_float32(
     start: list[float], gradient: float, expected: list[float]
 ) -> None:
     """In float32 the reference's own rounding of the step size moves the last bit at most."""
-    library, h = Library(Backend.NUMPY, "float32"), Hyperparameters().as_there()
+    library, h = Library(Usage.NUMPY, "float32"), Hyperparameters().as_there()
     found = on(library, started(library, start))
     for t in (1, 2, 3):
         found = advanced(found, library.asarray([gradient, gradient]), h.at(t))
@@ -275,7 +275,7 @@ def test_numpy_scalars_do_not_promote() -> None:
         epsilon=np.float64(1e-3),
     )
     plain = coefficients(3, learning_rate=0.1, beta_1=0.9, beta_2=0.99, epsilon=1e-3)
-    library = Library(Backend.NUMPY, "float32")
+    library = Library(Usage.NUMPY, "float32")
     arrays, gradient = on(library, started(library, [1, 2])), library.asarray([0.1, 0.3])
     found, expected = advanced(arrays, gradient, c), advanced(arrays, gradient, plain)
     assert_same(library, found, Moments(*expected))

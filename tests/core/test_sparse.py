@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from libraries import Backend, Library, compiled_too
+from libraries import Library, Usage, compiled_too
 from reference_model import NumpyAdamax
 
 from adamax import IndexedSlices, rule
@@ -192,7 +192,7 @@ def test_dense_shape_is_carried() -> None:
 )
 def test_numbers_of_the_reference(start: Any, gradient: Any, expected: Any) -> None:
     """Three sparse steps in float64 give the numbers printed by TensorFlow 1.15.5."""
-    library = Library(Backend.NUMPY, "float64")
+    library = Library(Usage.NUMPY, "float64")
     arrays = table(library, start)
     for t in (1, 2, 3):
         c = rule.coefficients(t, **ROUNDED)
@@ -202,7 +202,7 @@ def test_numbers_of_the_reference(start: Any, gradient: Any, expected: Any) -> N
 
 def test_small_updates_of_float16_are_lost_as_in_the_reference() -> None:
     """A float16 parameter stays where an update is below half of its last digit."""
-    library = Library(Backend.NUMPY, "float16")
+    library = Library(Usage.NUMPY, "float16")
     arrays = table(library, [4, 5, 6])
     for t in (1, 2, 3):
         c = rule.coefficients(t, **ROUNDED)
@@ -226,15 +226,15 @@ def tables(draw: st.DrawFn) -> tuple[Array, list[tuple[Array, Array]]]:
     return x, gradients
 
 
-@pytest.mark.parametrize("backend", [Backend.NUMPY, Backend.STRICT_2024])
+@pytest.mark.parametrize("usage", [Usage.NUMPY, Usage.STRICT_2024])
 @pytest.mark.usefixtures("standard_only")
 @given(tables())
 def test_any_rows_follow_the_reference_model(
-    backend: Backend, problem: tuple[Array, list[tuple[Array, Array]]]
+    usage: Usage, problem: tuple[Array, list[tuple[Array, Array]]]
 ) -> None:
     """Whatever rows a gradient lists, the table goes where a loop over rows in NumPy goes."""
     x, gradients = problem
-    library, model = Library(backend, "float64"), NumpyAdamax([x], **HYPER)
+    library, model = Library(usage, "float64"), NumpyAdamax([x], **HYPER)
     arrays = table(library, x)
     for t, (values, indices) in enumerate(gradients, start=1):
         model.step([(values, indices)])

@@ -13,7 +13,7 @@ import array_api_compat
 import array_api_strict
 import numpy as np
 import pytest
-from libraries import Backend, Library
+from libraries import Library, Usage
 
 from adamax import Variable
 from adamax.naming import auto_name
@@ -57,7 +57,7 @@ def test_value_is_copied(library: Library) -> None:
 
 def test_value_may_be_written_to() -> None:
     """A variable of an array that is read-only can be assigned to, and leaves that array."""
-    given = Library(Backend.NUMPY, "float64").asarray([1, 2])
+    given = Library(Usage.NUMPY, "float64").asarray([1, 2])
     v = Variable(given)
     v.assign([3, 4])
     np.testing.assert_array_equal(given, [1, 2])

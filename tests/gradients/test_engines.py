@@ -1,6 +1,6 @@
 """Engines against each other, on every library that is installed, and what all of them share.
 
-The session `backends` has JAX and torch; without them their part is skipped.
+The session `libraries` has JAX and torch; without them their part is skipped.
 """
 
 import sys
@@ -13,7 +13,7 @@ import fake_device
 import numpy as np
 import pytest
 from agreement import assert_close, central_differences, whole
-from libraries import Backend
+from libraries import Usage
 from losses import BEYOND_AUTOGRAD, CASES
 
 from adamax import Adamax, IndexedSlices, Variable, check_gradients
@@ -87,8 +87,8 @@ def test_engines_agree(name: str) -> None:
 
 @needs_jax
 @needs_torch
-@pytest.mark.feature("gradients", backend=Backend.JAX)
-@pytest.mark.feature("gradients", backend=Backend.TORCH_32)
+@pytest.mark.feature("gradients", usage=Usage.JAX)
+@pytest.mark.feature("gradients", usage=Usage.TORCH_32)
 @pytest.mark.parametrize("name", CASES)
 def test_engines_of_jax_and_torch_agree(name: str, jax: Any) -> None:
     """So are those of JAX and torch, pairwise with all others, and of the tape on their arrays."""

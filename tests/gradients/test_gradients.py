@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from agreement import assert_close, central_differences, whole
-from libraries import LIBRARIES, Backend, Library, parameters
+from libraries import LIBRARIES, Library, Usage, parameters
 from losses import CASES
 from snapshots import host
 
@@ -41,11 +41,11 @@ def test_tape_agrees_with_central_differences(name: str) -> None:
 # One device of each library: on strict's, whatever is made on another device is an error.
 # JAX compiles every call of these; in test_engines.py it does so in one dtype.
 DEVICES = {
-    (library.backend, library.dtype): library
+    (library.usage, library.dtype): library
     for library in LIBRARIES
     if library.dtype in ("float32", "float64")
     and library.device != "CPU_DEVICE"
-    and library.backend is not Backend.JAX
+    and library.usage is not Usage.JAX
 }
 
 
@@ -59,7 +59,7 @@ def test_every_library_has_the_gradients_of_numpy(library: Library, name: str) -
     another device, and dtypes that a device does not have.
     """
 
-    if library.backend is Backend.DASK and name == "picked_log_likelihood":
+    if library.usage is Usage.DASK and name == "picked_log_likelihood":
         pytest.skip("dask has no take_along_axis")
 
     def asarray(x: Array) -> Array:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cuda_emulator import needs_gxx
-from libraries import Backend
+from libraries import Usage
 
 from adamax import Adamax, Variable, schedules
 from adamax.rule import coefficients, step
@@ -19,7 +19,7 @@ from adamax_adapters.keras_style.cuda_graph import captured
 
 __all__ = ["host"]  # a fixture
 
-pytestmark = [needs_gxx, pytest.mark.feature("schedules", backend=Backend.CUPY_ON_HOST)]
+pytestmark = [needs_gxx, pytest.mark.feature("schedules", usage=Usage.CUPY_ON_HOST)]
 
 
 def numpy_steps(p: Any, gradients: list[Any], rates: list[float]) -> tuple[Any, Any, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from libraries import LIBRARIES, Backend, Library
+from libraries import LIBRARIES, Library, Usage
 
 from adamax import Adamax, IndexedSlices, Variable
 from adamax._arrays import array_namespace
@@ -34,18 +34,17 @@ def features(case: Mapping[str, Any]) -> Iterator[str]:
 
 
 # They compile for every number of rows, or build a graph of every step: one dtype will do.
-SLOW = (Backend.JAX, Backend.DASK)
+SLOW = (Usage.JAX, Usage.DASK)
 RUNS = [
     pytest.param(
         case,
         library,
         id=f"{case['name']}-{library}",
-        marks=[pytest.mark.feature(*features(case)), *library.backend.marks],
+        marks=[pytest.mark.feature(*features(case)), *library.usage.marks],
     )
     for case in CASES
     for library in LIBRARIES
-    if library.dtype == case["dtype"]
-    and (library.backend not in SLOW or library.dtype == "float64")
+    if library.dtype == case["dtype"] and (library.usage not in SLOW or library.dtype == "float64")
 ]
 
 
@@ -144,7 +143,7 @@ def test_trajectory(case: dict[str, Any], library: Library, numbers: Any) -> Non
 )
 def test_dense_steps_are_equal_bit_for_bit(name: str, numbers: Any) -> None:
     """In float64, without a norm to sum up, dense steps are the reference's to the last bit."""
-    run = Trajectory(BY_NAME[name], numbers, Library(Backend.NUMPY, "float64"))
+    run = Trajectory(BY_NAME[name], numbers, Library(Usage.NUMPY, "float64"))
     for step in range(run.case["steps"]):
         run.advance(step)
         for i, variable in enumerate(run.variables):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from libraries import Backend, Library, parameters
+from libraries import Library, Usage, parameters
 from touched import everything
 
 from adamax import Adamax, Variable, init, save_checkpoint, update
@@ -26,7 +26,7 @@ Array = Any
 LayOut = Callable[..., Array]
 """From a NumPy array, and a layout by name where it is not that of the case, to a tensor."""
 
-LIBRARIES = [Library(Backend.TORCH_32, "float32"), Library(Backend.TORCH_64, "float64")]
+LIBRARIES = [Library(Usage.TORCH_32, "float32"), Library(Usage.TORCH_64, "float64")]
 PLACEMENTS = {
     "rows": (tensors.Shard(0),),
     "columns": (tensors.Shard(1),),

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 from array_api_compat import array_namespace
-from libraries import Backend, Library, parameters
+from libraries import Library, Usage, parameters
 from reference_model import NumpyAdamax
 from touched import everything
 
@@ -28,7 +28,7 @@ Array = Any
 pytestmark = pytest.mark.feature("sharded")
 each_dtype = pytest.mark.parametrize(
     "library",
-    parameters([Library(Backend.DASK, dtype) for dtype in ("float32", "float64")]),
+    parameters([Library(Usage.DASK, dtype) for dtype in ("float32", "float64")]),
     indirect=True,
 )
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from array_api_compat import array_namespace
-from libraries import Backend, Library, parameters
+from libraries import Library, Usage, parameters
 from touched import everything
 
 from adamax import (
@@ -31,8 +31,8 @@ Array = Any
 LayOut = Callable[..., Array]
 """From an array and a layout to the array in it."""
 
-EAGER = [Library(Backend.JAX, "float32")]
-COMPILED = [Library(Backend.JAX_JIT, "bfloat16"), Library(Backend.JAX_JIT, "float64")]
+EAGER = [Library(Usage.JAX, "float32")]
+COMPILED = [Library(Usage.JAX_JIT, "bfloat16"), Library(Usage.JAX_JIT, "float64")]
 eagerly = pytest.mark.parametrize("library", parameters(EAGER), indirect=True)
 compiled = pytest.mark.parametrize("library", parameters(COMPILED), indirect=True)
 each_way = pytest.mark.parametrize("library", parameters(EAGER + COMPILED), indirect=True)
@@ -201,7 +201,7 @@ def test_losses_of_shards_are_minimised(library: Library, mesh: Any, engine: Eng
 
 @pytest.mark.feature("gradients")
 @automatic
-@pytest.mark.parametrize("library", parameters([Library(Backend.JAX, "float64")]), indirect=True)
+@pytest.mark.parametrize("library", parameters([Library(Usage.JAX, "float64")]), indirect=True)
 def test_losses_of_parts_of_shards(library: Library, mesh: Any) -> None:
     """The tape's gradients of an element, a slice and rows are what differences show."""
     w, optimizer = Variable(spread(library.asarray(W), mesh, ("x", "y"))), Adamax(0.1)

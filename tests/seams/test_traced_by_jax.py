@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from libraries import Backend, Library, parameters
+from libraries import Library, Usage, parameters
 from reference_model import NumpyAdamax
 
 from adamax import Adamax, IndexedSlices, State, Variable, init, update
@@ -27,9 +27,9 @@ jnp = pytest.importorskip("jax.numpy")
 
 Array = Any
 
-DOUBLE = Library(Backend.JAX_JIT, "float64")
+DOUBLE = Library(Usage.JAX_JIT, "float64")
 in_each_dtype = pytest.mark.parametrize(
-    "library", parameters([Library(Backend.JAX_JIT, "float32"), DOUBLE]), indirect=True
+    "library", parameters([Library(Usage.JAX_JIT, "float32"), DOUBLE]), indirect=True
 )
 in_double = pytest.mark.parametrize("library", parameters([DOUBLE]), indirect=True)
 
@@ -198,7 +198,7 @@ def compilations(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
     noted += [x.getMessage() for x in caplog.records if x.getMessage().startswith("Compiling")]
 
 
-@pytest.mark.feature("jit", backend=Backend.JAX_JIT)
+@pytest.mark.feature("jit", usage=Usage.JAX_JIT)
 @pytest.mark.parametrize("backend", ["jax", "standard"])
 @pytest.mark.parametrize("settings", [{}, {"clipnorm": 1.0}, {"global_clipnorm": 1.0}])
 def test_optimizers_compile_nothing_again(

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from libraries import Backend, Library, parameters
+from libraries import Library, Usage, parameters
 from reference_model import NumpyAdamax
 
 from adamax import init, update
@@ -14,11 +14,11 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 Array = Any
 
-DOUBLES = [Library(backend, "float64") for backend in (Backend.TORCH_32, Backend.TORCH_64)]
+DOUBLES = [Library(usage, "float64") for usage in (Usage.TORCH_32, Usage.TORCH_64)]
 OF_EACH_WIDTH = [
-    Library(Backend.TORCH_32, "bfloat16"),
-    Library(Backend.TORCH_32, "float32"),
-    Library(Backend.TORCH_64, "float64"),
+    Library(Usage.TORCH_32, "bfloat16"),
+    Library(Usage.TORCH_32, "float32"),
+    Library(Usage.TORCH_64, "float64"),
 ]
 # array-api-compat remembers the namespace of a type; under a trace it is looked up anew.
 pytestmark = pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from libraries import Backend, Library
+from libraries import Library, Usage
 from runs import new_run, same
 from snapshots import snapshot
 
@@ -96,7 +96,7 @@ def test_every_library_gives_and_takes_a_state(library: Library) -> None:
 
 def test_a_state_goes_from_one_library_to_another(library: Library) -> None:
     """What NumPy's arrays gave is what a variable of any library then has, and gives back."""
-    giver = Library(Backend.NUMPY, library.dtype)
+    giver = Library(Usage.NUMPY, library.dtype)
     optimizer, w = stepped(giver)
     other, resumed = Variable(library.asarray(np.zeros((2, 2))), name="w"), Adamax(0.01)
     assert resumed.set_state(optimizer.get_state(), [other]) == NOTHING

@@ -15,7 +15,7 @@ import pytest
 from cuda_emulator import GXX
 from emulated_launches import Device, Host, Stream
 from fake_device import Namespace
-from libraries import Backend
+from libraries import Usage
 
 from adamax_adapters import backends, keras_style
 
@@ -67,15 +67,15 @@ def in_place(whose: str) -> Iterator[ModuleType]:
     backends.problem.cache_clear()
 
 
-def _gradients(backend: Backend) -> pytest.MarkDecorator:
-    return pytest.mark.feature("gradients", backend=backend)
+def _gradients(usage: Usage) -> pytest.MarkDecorator:
+    return pytest.mark.feature("gradients", usage=usage)
 
 
 @pytest.fixture(
     params=[
         OWN,
-        pytest.param(WHEEL, marks=_gradients(Backend.CUPY_ON_HOST)),
-        pytest.param(REAL, marks=[pytest.mark.gpu, _gradients(Backend.CUPY)]),
+        pytest.param(WHEEL, marks=_gradients(Usage.CUPY_ON_HOST)),
+        pytest.param(REAL, marks=[pytest.mark.gpu, _gradients(Usage.CUPY)]),
     ]
 )
 def cupy(request: pytest.FixtureRequest) -> Iterator[ModuleType]:

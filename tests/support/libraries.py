@@ -1,7 +1,7 @@
 """Where the suite runs: array libraries, ways to use them, dtypes and devices.
 
-A `Backend` is a row of the matrix in `docs/portability.md`; a `Library` is one with a dtype and a
-device, which all arrays of a test share.
+A `Usage` is a row of the matrix in `docs/portability.md`; a `Library` adds a dtype and a device,
+which all arrays of a test share.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ import pytest
 Array = Any
 
 
-class Backend(Enum):
+class Usage(Enum):
     """An array library in one of the ways to use it."""
 
     NUMPY = "numpy", ""
@@ -45,14 +45,14 @@ class Backend(Enum):
     @property
     def marks(self) -> list[pytest.MarkDecorator]:
         """What pytest marks the tests on it with."""
-        return [pytest.mark.gpu] if self is Backend.CUPY else []
+        return [pytest.mark.gpu] if self is Usage.CUPY else []
 
     @property
     def missing(self) -> str | None:
         """Why it cannot be used on this machine; None if it can."""
         if not find_spec(self.module.partition(".")[0]):
             return f"{self.module} is not installed"
-        if self is Backend.CUPY and not import_module("cupy").is_available():
+        if self is Usage.CUPY and not import_module("cupy").is_available():
             return "no GPU"
         return None
 
@@ -80,20 +80,20 @@ class Backend(Enum):
 
 
 class Library(NamedTuple):
-    """A backend, one of its dtypes and one of its devices: what all arrays of a test share."""
+    """A library in use, with one of its dtypes and devices, which all arrays of a test share."""
 
-    backend: Backend
+    usage: Usage
     dtype: str
     device: str | None = None
 
     def __str__(self) -> str:
-        parts = [self.backend.module, self.backend.way, self.dtype, self.device]
+        parts = [self.usage.module, self.usage.way, self.dtype, self.device]
         return "-".join(filter(None, parts))
 
     @property
     def name(self) -> str:
         """The module that the arrays are from."""
-        return self.backend.module
+        return self.usage.module
 
     @property
     def xp(self) -> Any:
@@ -107,16 +107,16 @@ class Library(NamedTuple):
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Let the library be used in its backend's way within the block."""
+        """Let the library be used in this way within the block."""
         with ExitStack() as stack:
-            stack.enter_context(self.backend.in_use())
+            stack.enter_context(self.usage.in_use())
             if self.name == "jax.numpy" and self.dtype == "float64":
                 stack.enter_context(import_module("jax").enable_x64(True))
             yield
 
     def compiled(self, f: Callable[..., Any]) -> Callable[..., Any]:
-        """Return `f` as a function that the backend has compiled; itself where it compiles none."""
-        return import_module("jax").jit(f) if self.backend is Backend.JAX_JIT else f
+        """Return `f` as a function that the library has compiled; itself if it compiles none."""
+        return import_module("jax").jit(f) if self.usage is Usage.JAX_JIT else f
 
     def computed(self, tree: Any) -> Any:
         """Return nested arrays that are lazy no more, lest every step computes all before it."""
@@ -178,52 +178,52 @@ class Library(NamedTuple):
 HALF_DIGIT = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}
 """The most that rounding to a dtype changes a number, in parts of it."""
 
-GPU = Backend.CUPY.missing is None
+GPU = Usage.CUPY.missing is None
 """Whether there is a GPU that CuPy can use."""
 
 ALL_DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 # On the device no_x64, array-api-strict 2.6 cannot sort: its indices have 64 bits all the same.
-_IN_LIBRARIES: dict[Backend, list[tuple[str, ...]]] = {
-    Backend.NUMPY: [(dtype,) for dtype in ALL_DTYPES],
-    Backend.STRICT_2024: [
+_IN_LIBRARIES: dict[Usage, list[tuple[str, ...]]] = {
+    Usage.NUMPY: [(dtype,) for dtype in ALL_DTYPES],
+    Usage.STRICT_2024: [
         ("float64", "CPU_DEVICE"),
         ("float32", "device1"),
         ("float32", "no_float64"),
     ],
-    Backend.STRICT_2025: [
+    Usage.STRICT_2025: [
         ("float32", "CPU_DEVICE"),
         ("float64", "device1"),
         ("float64", "device2"),
         ("float32", "no_float64"),
     ],
-    Backend.FAKE_DEVICE: [("float32",), ("float64",)],
-    Backend.TORCH_32: [(dtype,) for dtype in ALL_DTYPES],
-    Backend.TORCH_64: [("bfloat16",), ("float32",), ("float64",)],
-    Backend.JAX: [("bfloat16",), ("float32",), ("float64",)],
-    Backend.DASK: [("float32",), ("float64",)],
-    Backend.CUPY: [(dtype,) for dtype in ALL_DTYPES],
+    Usage.FAKE_DEVICE: [("float32",), ("float64",)],
+    Usage.TORCH_32: [(dtype,) for dtype in ALL_DTYPES],
+    Usage.TORCH_64: [("bfloat16",), ("float32",), ("float64",)],
+    Usage.JAX: [("bfloat16",), ("float32",), ("float64",)],
+    Usage.DASK: [("float32",), ("float64",)],
+    Usage.CUPY: [(dtype,) for dtype in ALL_DTYPES],
 }
 
 LIBRARIES = [
-    Library(backend, *where)
-    for backend, devices in _IN_LIBRARIES.items()
-    if backend.missing is None
+    Library(usage, *where)
+    for usage, devices in _IN_LIBRARIES.items()
+    if usage.missing is None
     for where in devices
 ]
 """What is installed of NumPy, the standard alone, the fake device, torch, JAX, dask and CuPy."""
 
 COMPILED = [
-    Library(Backend.JAX_JIT, dtype)
+    Library(Usage.JAX_JIT, dtype)
     for dtype in ("bfloat16", "float32", "float64")
-    if Backend.JAX_JIT.missing is None
+    if Usage.JAX_JIT.missing is None
 ]
 """Where pure functions, and they alone, are compiled."""
 
 
 def parameters(libraries: list[Library]) -> list[Any]:
     """Return libraries as parameters of the fixture `library`, with their ids and marks."""
-    return [pytest.param(x, id=str(x), marks=x.backend.marks) for x in libraries]
+    return [pytest.param(x, id=str(x), marks=x.usage.marks) for x in libraries]
 
 
 compiled_too = pytest.mark.parametrize("library", parameters(LIBRARIES + COMPILED), indirect=True)

@@ -1,8 +1,8 @@
-"""The matrix of backends and features, written from the run itself: ``pytest --matrix=PATH``.
+"""The matrix of libraries and features, written from the run itself: ``pytest --matrix=PATH``.
 
-A test counts for the features of its marks, ``pytest.mark.feature("dense", ...)``, on the backend
-of the `Library` among its parameters; a test that is bound to one backend names it in the mark:
-``pytest.mark.feature("dense", backend=Backend.CUPY)``. A cell for which no test has run is a
+A test counts for the features of its marks, ``pytest.mark.feature("dense", ...)``, on the usage
+of the `Library` among its parameters; a test that is bound to one library names it in the mark:
+``pytest.mark.feature("dense", usage=Usage.CUPY)``. A cell for which no test has run is a
 failure of the run.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from libraries import Backend, Library
+from libraries import Library, Usage
 
 FEATURES = {
     "dense": "`apply_gradients` and `rule.step` with gradients of a variable's shape",
@@ -29,40 +29,40 @@ FEATURES = {
 }
 """Columns, and what their tests do."""
 
-BACKENDS = {
-    Backend.NUMPY: "arrays that cannot be written to; float16, bfloat16, float32, float64",
-    Backend.STRICT_2024: "the standard and nothing else, every optional feature off, on three of "
+USAGES = {
+    Usage.NUMPY: "arrays that cannot be written to; float16, bfloat16, float32, float64",
+    Usage.STRICT_2024: "the standard and nothing else, every optional feature off, on three of "
     "its simulated devices, one of them without float64",
-    Backend.STRICT_2025: "the same for the next version, on four devices",
-    Backend.FAKE_DEVICE: "a mock CuPy: nothing converts to NumPy, mixes with it or gives a scalar, "
+    Usage.STRICT_2025: "the same for the next version, on four devices",
+    Usage.FAKE_DEVICE: "a mock CuPy: nothing converts to NumPy, mixes with it or gives a scalar, "
     "and every call that would wait for the device is recorded",
-    Backend.TORCH_32: "tensors of the CPU, float32 by default",
-    Backend.TORCH_64: "tensors of the CPU, float64 by default",
-    Backend.JAX: "one call after the other",
-    Backend.JAX_JIT: "pure functions under `jax.jit`; what is left to eager calls is in the row "
+    Usage.TORCH_32: "tensors of the CPU, float32 by default",
+    Usage.TORCH_64: "tensors of the CPU, float64 by default",
+    Usage.JAX: "one call after the other",
+    Usage.JAX_JIT: "pure functions under `jax.jit`; what is left to eager calls is in the row "
     "above",
-    Backend.DASK: "lazy arrays",
-    Backend.CUPY_ON_HOST: "the CuPy wheel without a GPU: its own arrays over host memory and "
+    Usage.DASK: "lazy arrays",
+    Usage.CUPY_ON_HOST: "the CuPy wheel without a GPU: its own arrays over host memory and "
     "our kernels built by g++; for losses, its functions on the arrays of a mock",
-    Backend.CUPY: "`pytest -m gpu`",
+    Usage.CUPY: "`pytest -m gpu`",
 }
 """Rows, and what they are."""
 
-PLAIN = (Backend.NUMPY, Backend.STRICT_2024, Backend.STRICT_2025, Backend.FAKE_DEVICE, Backend.CUPY)
+PLAIN = (Usage.NUMPY, Usage.STRICT_2024, Usage.STRICT_2025, Usage.FAKE_DEVICE, Usage.CUPY)
 ON_HOST = ("dense", "sparse", "schedules", "gradients")
-ABSENT: dict[tuple[Backend, str], str] = {
+ABSENT: dict[tuple[Usage, str], str] = {
     **dict.fromkeys([(x, "sharded") for x in PLAIN], "an array of the library is one piece"),
     **dict.fromkeys(
-        [(x, "jit") for x in (*PLAIN, Backend.DASK)], "the library has no compiler for `update`"
+        [(x, "jit") for x in (*PLAIN, Usage.DASK)], "the library has no compiler for `update`"
     ),
     **dict.fromkeys(
-        [(Backend.CUPY_ON_HOST, x) for x in FEATURES if x not in ON_HOST],
+        [(Usage.CUPY_ON_HOST, x) for x in FEATURES if x not in ON_HOST],
         "calls CuPy's own functions, which need a GPU",
     ),
-    (Backend.JAX, "jit"): "compiled functions are in the row below",
-    (Backend.JAX_JIT, "checkpoint"): "a compiled function writes no files",
+    (Usage.JAX, "jit"): "compiled functions are in the row below",
+    (Usage.JAX_JIT, "checkpoint"): "a compiled function writes no files",
 }
-"""What a backend does not have, and why: no test could run there."""
+"""Features that a library does not have in a usage, and why: no test could run."""
 
 PAGE = """\
 # Portability
@@ -76,7 +76,7 @@ the number of tests that passed; a cell without a test fails the run.
 
 ## Rows
 
-Each backend runs in all its dtypes, which share its row.
+Each library runs in all its dtypes, which share its row.
 
 {rows}
 
@@ -90,7 +90,7 @@ also type, namespace, dtype, shape and device, which must be those of the variab
 ## Run it yourself
 
 ```sh
-python -m nox -s backends
+python -m nox -s libraries
 ```
 
 installs the libraries, runs the tests and writes this page. With what is installed already:
@@ -106,7 +106,7 @@ PACKAGES = "numpy array-api-compat array-api-strict torch jax dask cupy-cuda13x 
 
 
 class Cell:
-    """What the tests of one feature on one backend came to."""
+    """What the tests of one feature in one usage came to."""
 
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()
@@ -116,7 +116,7 @@ class Cell:
 class Position(NamedTuple):
     """A cell's position in the table."""
 
-    backend: Backend
+    usage: Usage
     feature: str
 
 
@@ -125,7 +125,7 @@ class Matrix:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.cells = {Position(backend, x): Cell() for backend in BACKENDS for x in FEATURES}
+        self.cells = {Position(usage, x): Cell() for usage in USAGES for x in FEATURES}
         self.faults: list[str] = []
 
     @pytest.hookimpl(wrapper=True)
@@ -145,7 +145,7 @@ class Matrix:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        terminalreporter.section(f"matrix of backends and features: {self.path}")
+        terminalreporter.section(f"matrix of libraries and features: {self.path}")
         for fault in self.faults or ["every cell holds"]:
             terminalreporter.write_line(fault)
 
@@ -153,13 +153,13 @@ class Matrix:
         """Return the page; what is wrong with its cells is in `faults` from then on."""
         notes: dict[str, int] = {}
         body = [
-            [f"`{backend}`", *(self.text(Position(backend, x), notes) for x in FEATURES)]
-            for backend in BACKENDS
+            [f"`{usage}`", *(self.text(Position(usage, x), notes) for x in FEATURES)]
+            for usage in USAGES
         ]
         return PAGE.format(
             table=table(["", *FEATURES], body),
             notes="\n".join(f"[^{number}]: {reason}" for reason, number in notes.items()),
-            rows="\n".join(f"- `{backend}`: {what}." for backend, what in BACKENDS.items()),
+            rows="\n".join(f"- `{usage}`: {what}." for usage, what in USAGES.items()),
             columns="\n".join(f"- *{feature}*: {what}." for feature, what in FEATURES.items()),
             versions=versions(),
         )
@@ -167,22 +167,22 @@ class Matrix:
     def text(self, position: Position, notes: dict[str, int]) -> str:
         """Return what a cell shows; `notes` holds the reasons, with their numbers."""
         cell, absent = self.cells[position], ABSENT.get(position)
-        if missing := position.backend.missing:
+        if missing := position.usage.missing:
             return noted("not run", [missing], notes)
         if cell.outcomes["failed"]:
             self.faults.append(
-                f"{position.backend}, {position.feature}: {cell.outcomes['failed']} fail"
+                f"{position.usage}, {position.feature}: {cell.outcomes['failed']} fail"
             )
             return "FAIL"
         if passed := cell.outcomes["passed"]:
             if absent:
                 self.faults.append(
-                    f"{position.backend}, {position.feature}: passes, and is said not to"
+                    f"{position.usage}, {position.feature}: passes, and is said not to"
                 )
             return f"pass ({passed})"
         reasons = [absent] if absent else list(cell.reasons)
         if not reasons:
-            self.faults.append(f"{position.backend}, {position.feature}: no test has run")
+            self.faults.append(f"{position.usage}, {position.feature}: no test has run")
             return "MISSING"
         return noted("n/a", reasons, notes)
 
@@ -190,11 +190,11 @@ class Matrix:
 def positions(item: pytest.Item) -> Iterator[Position]:
     """Yield the cells that a test counts for."""
     values = getattr(getattr(item, "callspec", None), "params", {}).values()
-    own = [x.backend for x in values if isinstance(x, Library)]
+    own = [x.usage for x in values if isinstance(x, Library)]
     found = set()
     for mark in item.iter_markers("feature"):
-        backends = [mark.kwargs["backend"]] if "backend" in mark.kwargs else own
-        found |= {Position(backend, feature) for backend in backends for feature in mark.args}
+        usages = [mark.kwargs["usage"]] if "usage" in mark.kwargs else own
+        found |= {Position(usage, feature) for usage in usages for feature in mark.args}
     yield from found
 
 
@@ -227,7 +227,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--matrix",
         type=Path,
         metavar="PATH",
-        help="write the matrix of backends and features to PATH",
+        help="write the matrix of libraries and features to PATH",
     )
 
 
