@@ -115,8 +115,8 @@ def test_both_packages_share_a_root() -> None:
 
 
 @each_file
-def test_all_is_sorted_and_true(path: Path) -> None:
-    """Every module with definitions has a sorted ``__all__``, of which every name is there."""
+def test_all_is_true(path: Path) -> None:
+    """Every module with definitions has an ``__all__``, which ruff sorts; every name is there."""
     package = CORE if path.is_relative_to(CORE) else ADAPTERS
     parts = path.relative_to(package.parent).with_suffix("").parts
     if parts[-1] == "__main__":
@@ -131,7 +131,7 @@ def test_all_is_sorted_and_true(path: Path) -> None:
             raise
         pytest.skip(f"{error.name} is not installed")
     names = list(module.__all__)
-    assert names == sorted(set(names))
+    assert len(names) == len(set(names))
     assert not [name for name in names if not hasattr(module, name)]
 
 
