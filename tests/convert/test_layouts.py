@@ -168,6 +168,18 @@ def test_lists_that_do_not_fit_change_nothing(kind: str, message: str) -> None:
     assert not any(weight.numpy().any() for weight in optimizer.weights)
 
 
+@pytest.mark.parametrize("slot", ["m", "v"])
+def test_a_moment_that_became_read_only_is_told_before_anything_changes(slot: str) -> None:
+    """Not even the moments before it in the list are assigned."""
+    found = Found("keras")
+    optimizer, variables = found.optimizer(), found.variables()
+    optimizer.build(variables)
+    optimizer.get_slot(variables[2], slot).value.flags.writeable = False
+    with pytest.raises(ValueError, match=f"read-only one, for Adamax/second/kernel/{slot}"):
+        set_keras_weights(optimizer, found.state(), "keras")
+    assert not any(weight.numpy().any() for weight in optimizer.weights)
+
+
 def test_a_list_in_another_order_is_noticed() -> None:
     """Shapes alone would not tell grouped from interleaved lists; a norm below 0 does."""
     found = Found("legacy")

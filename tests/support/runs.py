@@ -32,8 +32,8 @@ class Run(NamedTuple):
 
     def state(self) -> list[Any]:
         """Return copies of all that a checkpoint holds."""
-        weights = [*self.optimizer.weights, *self.optimizer._added]
-        return [x.numpy() for x in [*self.variables, *weights]]
+        slots = [variable.numpy() for variable in [*self.variables, *self.optimizer.weights]]
+        return slots + [weight.value for weight in self.optimizer.get_state([]).weights]
 
 
 def new_run(seed: int = 0) -> Run:

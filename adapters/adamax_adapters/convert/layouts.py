@@ -18,9 +18,9 @@ from adamax import validation
 from adamax._arrays import COMPUTE_DTYPES
 from adamax._public import public
 from adamax.variable import Variable
-from adamax_adapters.step.assigning import fitted, negative_norm
+from adamax_adapters.step.assigning import fitted, negative_norm, refuse_read_only
 from adamax_adapters.step.slots import MOMENTS
-from adamax_adapters.step.state import HasState, OptimizerState, StateError, VariableState
+from adamax_adapters.step.state import HasState, OptimizerState, VariableState
 
 __all__ = ["KerasStyle", "get_keras_weights", "set_in_order", "set_keras_weights"]
 
@@ -39,6 +39,10 @@ class KerasStyle(HasState, Protocol):
     @property
     def iterations(self) -> Variable:
         """Number of steps taken."""
+
+    @property
+    def weights(self) -> list[Variable]:
+        """`iterations` and all slots."""
 
     def describe(self, variables: Any = None) -> list[VariableState]:
         """Return what is known of variables, without numbers."""
@@ -139,10 +143,11 @@ def set_in_order(
             )
         slots[id(entry)][slot] = array
     filled = [entry._replace(slots=slots[id(entry)]) for entry in entries]
+    names = {weight.name for weight in expected}
+    refuse_read_only(weight for weight in optimizer.weights if weight.name in names)
     state = OptimizerState(int(step), filled, [], {}, "Adamax")
-    report = optimizer.set_state(state, variables, strict=False)  # values and other slots stay
-    if report.misfits:
-        raise StateError(report)
+    # All of it fits by now; values and other slots stay.
+    optimizer.set_state(state, variables, strict=False)
     return rate
 
 

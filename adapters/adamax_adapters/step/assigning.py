@@ -1,6 +1,6 @@
 """Arrays from outside, assigned to variables: all of them, or none."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,7 +16,7 @@ from adamax._arrays import (
 from adamax.layout import home_of
 from adamax.variable import Variable
 
-__all__ = ["Described", "assignment", "fitted", "negative_norm"]
+__all__ = ["Described", "assignment", "fitted", "negative_norm", "refuse_read_only"]
 
 
 def assignment(variables: Sequence[Variable], arrays: Sequence[Any]) -> Callable[[], None]:
@@ -27,11 +27,7 @@ def assignment(variables: Sequence[Variable], arrays: Sequence[Any]) -> Callable
     ValueError
         If the array of one cannot be written to.
     """
-    for variable in variables:
-        if not can_change(variable.held):
-            raise ValueError(
-                f"Expected a writable array, received a read-only one, for {variable.name}"
-            )
+    refuse_read_only(variables)
     values = [*map(_array_like, variables, arrays)]
 
     def assign() -> None:
@@ -39,6 +35,15 @@ def assignment(variables: Sequence[Variable], arrays: Sequence[Any]) -> Callable
             variable.assign(value)
 
     return assign
+
+
+def refuse_read_only(variables: Iterable[Variable]) -> None:
+    """Raise ValueError if the array of a variable cannot be written to."""
+    for variable in variables:
+        if not can_change(variable.held):
+            raise ValueError(
+                f"Expected a writable array, received a read-only one, for {variable.name}"
+            )
 
 
 def negative_norm(array: Any) -> str | None:
