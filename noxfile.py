@@ -69,11 +69,14 @@ def libraries(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style, format and types."""
-    session.install("-e", ".", *group("tests"), *group("lint"))
+    """Check style, format and types, and what users of array libraries are told of theirs."""
+    session.install("-e", ".", *group("tests"), *group("libraries"), *group("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy", "--strict")
+    # As a user runs them: without our settings, with the types of JAX and torch.
+    session.run("mypy", "--strict", "--config-file=", "--follow-imports=silent", "tests/typing")
+    session.run("pyright")
 
 
 @nox.session

@@ -15,10 +15,13 @@ from adamax.naming import auto_name
 from adamax.operators import Operators
 from adamax.rule import Coefficients, coefficients
 from adamax.schedules import LearningRateSchedule
+from adamax_adapters.backends import BackendName
+from adamax_adapters.backends.contract import Backend
 
 __all__ = [
     "CLIPS",
     "DEFAULT_EPSILON",
+    "Choice",
     "Hyperparameter",
     "Limit",
     "Number",
@@ -148,6 +151,7 @@ NumberOrDefault: TypeAlias = Hyperparameter[Setting, Given | None]
 Limit: TypeAlias = Hyperparameter[Setting | None, Given | None]
 # Who assigns a schedule knows that it is one: others need not ask before they compute.
 Rate: TypeAlias = Hyperparameter[Setting | Any, Given | LearningRateSchedule]
+Choice: TypeAlias = Hyperparameter[BackendName | Backend | None, BackendName | Backend | None]
 
 
 def name_or_default(name: Any) -> str:

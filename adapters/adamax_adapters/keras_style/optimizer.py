@@ -1,7 +1,7 @@
 """The Keras-style optimizer: `tf.keras.optimizers.Adamax` for arrays of every library."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self
 
 from adamax import validation
 from adamax._public import public
@@ -19,14 +19,13 @@ from adamax_adapters.keras_style import habits
 from adamax_adapters.keras_style import hyperparameters as hyper
 from adamax_adapters.keras_style import state as states
 from adamax_adapters.keras_style import weights as host
+from adamax_adapters.keras_style.hyperparameters import Hyperparameter
 from adamax_adapters.step.checks import updatable
 from adamax_adapters.step.pairs import complete_pairs, ready_pairs
 from adamax_adapters.step.slots import Slots
 from adamax_adapters.step.taking import take_step
 
 __all__ = ["Adamax"]
-
-BackendChoice: TypeAlias = BackendName | Backend | None
 
 
 @public
@@ -84,16 +83,18 @@ class Adamax:
     array([0.9, 2.1])
     """
 
-    learning_rate = hyper.Rate(validation.non_negative, schedule=True)
-    lr = hyper.Rate(validation.non_negative, schedule=True, alias_of="learning_rate")
-    decay = hyper.Number(validation.non_negative)
-    beta_1 = hyper.Number(validation.fraction)
-    beta_2 = hyper.Number(validation.fraction)
-    epsilon = hyper.NumberOrDefault(hyper.epsilon_or_default)
-    clipnorm = hyper.Limit(hyper.clip_limit)
-    clipvalue = hyper.Limit(hyper.clip_limit)
-    global_clipnorm = hyper.Limit(hyper.clip_limit)
-    backend = hyper.Hyperparameter[BackendChoice, BackendChoice](checked_backend, called=False)
+    learning_rate: hyper.Rate = Hyperparameter(validation.non_negative, schedule=True)
+    lr: hyper.Rate = Hyperparameter(
+        validation.non_negative, schedule=True, alias_of="learning_rate"
+    )
+    decay: hyper.Number = Hyperparameter(validation.non_negative)
+    beta_1: hyper.Number = Hyperparameter(validation.fraction)
+    beta_2: hyper.Number = Hyperparameter(validation.fraction)
+    epsilon: hyper.NumberOrDefault = Hyperparameter(hyper.epsilon_or_default)
+    clipnorm: hyper.Limit = Hyperparameter(hyper.clip_limit)
+    clipvalue: hyper.Limit = Hyperparameter(hyper.clip_limit)
+    global_clipnorm: hyper.Limit = Hyperparameter(hyper.clip_limit)
+    backend: hyper.Choice = Hyperparameter(checked_backend, called=False)
 
     @habits.known_keywords
     def __init__(
