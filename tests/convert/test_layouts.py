@@ -10,10 +10,16 @@ from runs import same
 
 from adamax import Adamax, Variable, get_keras_weights, set_keras_weights
 from adamax.schedules import ExponentialDecay
+from adamax_adapters.convert.layouts import Layout
 
 DATA = Path(__file__).parents[1] / "data" / "keras"
 NAMES = ["first/kernel", "first/bias", "second/kernel", "second/bias"]
-LAYOUT_OF = {"keras": "keras", "schedule": "keras", "tf-keras": "tf-keras", "legacy": "tf.keras"}
+LAYOUT_OF: dict[str, Layout] = {
+    "keras": "keras",
+    "schedule": "keras",
+    "tf-keras": "tf-keras",
+    "legacy": "tf.keras",
+}
 each_kind = pytest.mark.parametrize("kind", LAYOUT_OF)
 
 
@@ -85,7 +91,7 @@ def test_lists_are_as_keras_makes_them(kind: str) -> None:
 
 
 @pytest.mark.parametrize("layout", ["tf.keras", "tf-keras", "keras"])
-def test_lists_go_there_and_back_in_every_library(layout: str) -> None:
+def test_lists_go_there_and_back_in_every_library(layout: Layout) -> None:
     """Arrays of another library, variables and numbers are taken as well as NumPy's."""
     found = Found("keras")
     optimizer = found.optimizer()
@@ -193,9 +199,10 @@ def test_a_list_in_another_order_is_noticed() -> None:
 
 def test_other_layouts_are_refused() -> None:
     """The error lists those there are."""
+    layouts: list[Any] = ["keras 3", ""]
     for call in (
-        lambda: get_keras_weights(Adamax(), "keras 3"),
-        lambda: set_keras_weights(Adamax(), [], ""),
+        lambda: get_keras_weights(Adamax(), layouts[0]),
+        lambda: set_keras_weights(Adamax(), [], layouts[1]),
     ):
         with pytest.raises(ValueError, match=r"one of tf\.keras, tf-keras, keras, received"):
             call()

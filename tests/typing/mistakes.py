@@ -3,7 +3,18 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from adamax import Adamax, IndexedSlices, Variable, clipping, init, schedules, update
+from adamax import (
+    Adamax,
+    IndexedSlices,
+    Variable,
+    clipping,
+    get_keras_weights,
+    init,
+    load_checkpoint,
+    save_checkpoint,
+    schedules,
+    update,
+)
 from adamax import value_and_gradients as differentiated
 
 w = Variable(np.ones(3))
@@ -67,3 +78,11 @@ def pure_form() -> None:
     update(params, params, state, learning_rate="0.1")  # type: ignore[arg-type]
     update([g], params, state)  # type: ignore[misc]
     schedules.CosineDecay(0.1)  # type: ignore[call-arg]
+
+
+def files() -> None:
+    """Arguments in another order, names that are not known."""
+    save_checkpoint(Adamax(), "file")  # type: ignore[arg-type]
+    load_checkpoint("file", Adamax(), 3)  # type: ignore[arg-type]
+    load_checkpoint("file", Adamax(), [w], strickt=False)  # type: ignore[call-arg]
+    get_keras_weights(Adamax(), "keras3")  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ import os
 from typing import Any
 
 from adamax._public import public
+from adamax.typing import Variables
 from adamax_adapters.checkpoint.contents import read, write
 from adamax_adapters.checkpoint.state import restore, snapshot
 from adamax_adapters.checkpoint.tensorfile import CheckpointError
@@ -24,7 +25,7 @@ __all__ = [
 
 @public
 def save_checkpoint(
-    path: str | os.PathLike[str], optimizer: HasState, variables: Any = None
+    path: str | os.PathLike[str], optimizer: HasState, variables: Variables | None = None
 ) -> None:
     """Write variables, slots, iterations and configuration into one file, whole or not at all.
 
@@ -69,7 +70,11 @@ def save_checkpoint(
 
 @public
 def load_checkpoint(
-    path: str | os.PathLike[str], optimizer: HasState, variables: Any = None, *, strict: bool = True
+    path: str | os.PathLike[str],
+    optimizer: HasState,
+    variables: Variables | None = None,
+    *,
+    strict: bool = True,
 ) -> LoadReport:
     """Assign variables, slots and iterations from a file: all of them, or nothing.
 

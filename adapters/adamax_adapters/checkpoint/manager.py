@@ -4,9 +4,10 @@ import os
 import re
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from adamax._public import public
+from adamax.typing import Variables
 from adamax_adapters.checkpoint.contents import Contents, read, write
 from adamax_adapters.checkpoint.durable import make_folder, temporary_of
 from adamax_adapters.checkpoint.locking import FileLock
@@ -69,7 +70,7 @@ class CheckpointManager:
         self._damaged: set[Path] = set()
         self._lock: FileLock | None = None
 
-    def save(self, optimizer: HasState, variables: Any = None) -> Path:
+    def save(self, optimizer: HasState, variables: Variables | None = None) -> Path:
         """Write a checkpoint, named after its step, and remove those that are no longer kept.
 
         Parameters are those of `adamax.save_checkpoint`.
@@ -98,7 +99,9 @@ class CheckpointManager:
             file.unlink(missing_ok=True)
         return path
 
-    def restore_latest(self, optimizer: HasState, variables: Any = None) -> Restored | None:
+    def restore_latest(
+        self, optimizer: HasState, variables: Variables | None = None
+    ) -> Restored | None:
         """Load the newest intact checkpoint; another process may save into the folder meanwhile.
 
         Parameters are those of `adamax.load_checkpoint`.

@@ -10,9 +10,10 @@ import numpy as np
 
 from adamax._public import public
 from adamax.given import listed
+from adamax.typing import Variables
 from adamax_adapters.checkpoint.durable import open_regular
 from adamax_adapters.checkpoint.tensorfile import CheckpointError, Tensor
-from adamax_adapters.convert.layouts import KerasStyle, set_in_order
+from adamax_adapters.convert.layouts import KerasStyle, Layout, set_in_order
 from adamax_adapters.installation import install
 from adamax_adapters.step.slots import MOMENTS
 from adamax_adapters.step.state import VariableState
@@ -27,7 +28,7 @@ WEIGHTS = "model.weights.h5"
 def load_keras_file(
     path: str | os.PathLike[str],
     optimizer: KerasStyle,
-    variables: Any = None,
+    variables: Variables | None = None,
     *,
     order: Sequence[str] | None = None,
 ) -> float | None:
@@ -70,7 +71,7 @@ def load_keras_file(
     shapes = [entry.shape for entry in entries for _ in MOMENTS]
     try:
         arrays = _read(path, shapes)
-        layout = "keras" if len(arrays) == len(shapes) + 2 else "tf-keras"
+        layout: Layout = "keras" if len(arrays) == len(shapes) + 2 else "tf-keras"
         return set_in_order(optimizer, entries, arrays, layout, given)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{os.fspath(path)} cannot be loaded: {error}") from None

@@ -10,23 +10,26 @@
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, get_args
 
 import numpy as np
 
 from adamax import validation
 from adamax._arrays import COMPUTE_DTYPES
 from adamax._public import public
+from adamax.typing import Variables
 from adamax.variable import Variable
 from adamax_adapters.step.assigning import fitted, negative_norm, refuse_read_only
 from adamax_adapters.step.slots import MOMENTS
 from adamax_adapters.step.state import HasState, OptimizerState, VariableState
 
-__all__ = ["KerasStyle", "get_keras_weights", "set_in_order", "set_keras_weights"]
+__all__ = ["KerasStyle", "Layout", "get_keras_weights", "set_in_order", "set_keras_weights"]
 
 T = TypeVar("T")
 
-LAYOUTS = ("tf.keras", "tf-keras", "keras")
+Layout: TypeAlias = Literal["tf.keras", "tf-keras", "keras"]
+
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
 
 class KerasStyle(HasState, Protocol):
@@ -49,7 +52,7 @@ class KerasStyle(HasState, Protocol):
 
 
 @public
-def get_keras_weights(optimizer: KerasStyle, layout: str) -> list[Any]:
+def get_keras_weights(optimizer: KerasStyle, layout: Layout) -> list[Any]:
     """Return NumPy copies of iterations and moments as a version of Keras lists them.
 
     Parameters
@@ -84,7 +87,9 @@ def get_keras_weights(optimizer: KerasStyle, layout: str) -> list[Any]:
 
 
 @public
-def set_keras_weights(optimizer: KerasStyle, weights: Sequence[Any], layout: str) -> float | None:
+def set_keras_weights(
+    optimizer: KerasStyle, weights: Sequence[Any], layout: Layout
+) -> float | None:
     """Assign iterations and moments, as a version of Keras lists them: all of them, or nothing.
 
     Parameters
@@ -114,8 +119,8 @@ def set_in_order(
     optimizer: KerasStyle,
     entries: Sequence[VariableState],
     weights: Sequence[Any],
-    layout: str,
-    variables: Any = None,
+    layout: Layout,
+    variables: Variables | None = None,
 ) -> float | None:
     """Assign the weights of `variables`, as `set_keras_weights` does; return the learning rate.
 
@@ -156,7 +161,7 @@ def _moved(entries: Iterable[VariableState]) -> list[VariableState]:
     return [entry for entry in entries if entry.slots.keys() >= set(MOMENTS)]
 
 
-def _in_layout(moments: Sequence[Sequence[T]], layout: str) -> list[T]:
+def _in_layout(moments: Sequence[Sequence[T]], layout: Layout) -> list[T]:
     """Return the moments of variables, grouped by variable, as they follow in a layout."""
     if layout not in LAYOUTS:
         raise ValueError(f"Expected layout to be one of {', '.join(LAYOUTS)}, received: {layout!r}")
