@@ -1,47 +1,45 @@
-"""The rule as a list of instructions: it runs once on symbols, and every call is noted.
+"""A rule as a list of instructions: it runs once on symbols, and every call is noted.
 
-What executes it faster than array by array reads the list: as calls of NumPy that write into
-buffers, as the body of a CUDA kernel. The rule itself stays written once.
+Code that executes it faster than array by array reads the list: as calls of NumPy that write into
+buffers, as a loop that numba compiles, as the body of a CUDA kernel. The rule itself stays written
+once.
 """
 
 from collections.abc import Callable
+from functools import cache
+from types import SimpleNamespace
 from typing import Any, NamedTuple, NoReturn
 
-from adamax.rule import Coefficients, rule
+from adamax.rule import ADAMAX, Rule
 
-__all__ = ["ARRAYS", "OUTPUTS", "SCALARS", "Trace", "places", "trace"]
-
-ARRAYS = ("p", "g", "m", "u")
-SCALARS = Coefficients._fields
-OUTPUTS = ("p", "m", "u")
+__all__ = ["Instruction", "Trace", "buffers", "trace"]
 
 
 class Instruction(NamedTuple):
     """``result = op(*operands)``, element by element; at least one operand is an array."""
 
     op: str  # as the array API calls it
-    operands: tuple[str, ...]  # names in ARRAYS or SCALARS, or earlier results
+    operands: tuple[str, ...]  # arrays or scalars of the trace, or earlier results
     result: str  # t0, t1, ...
 
 
 class Trace(NamedTuple):
-    """The rule: its instructions in order, and the names of the new p, m and u."""
+    """A rule: its arrays and scalars by name, its instructions in order, and their results."""
 
+    written: tuple[str, ...]  # p, and the state: the arrays that a step writes
+    scalars: tuple[str, ...]
     instructions: tuple[Instruction, ...]
-    outputs: tuple[str, ...]
+    outputs: tuple[str, ...]  # the names of the new arrays, in the order of `written`
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """The arrays that a step reads: p, the gradient g, and the state."""
+        return ("p", "g", *self.written[1:])
 
 
-def trace(function: Callable[..., Any] = rule) -> Trace:
-    """Run a rule on symbols and return what it does.
-
-    Parameters
-    ----------
-    function : callable (p, g, m, u, c, xp) -> (p, m, u)
-        Default: the rule of this package.
-
-    Returns
-    -------
-    Trace
+@cache
+def trace(rule: Rule = ADAMAX) -> Trace:
+    """Run a rule on symbols and return its instructions.
 
     Raises
     ------
@@ -49,7 +47,7 @@ def trace(function: Callable[..., Any] = rule) -> Trace:
         If it computes with scalars alone or with numbers that are no coefficient, or uses an
         operator other than ``+ - * /`` and abs.
     AttributeError
-        If it calls a function of the namespace other than abs and maximum.
+        If it calls a function of the namespace other than abs, maximum and where.
 
     Examples
     --------
@@ -57,42 +55,47 @@ def trace(function: Callable[..., Any] = rule) -> Trace:
     Instruction(op='subtract', operands=('g', 'm'), result='t0')
     """
     instructions: list[Instruction] = []
-    arrays = (_Symbol(name, instructions) for name in ARRAYS)
-    scalars = Coefficients(*(_Symbol(name, instructions) for name in SCALARS))  # type: ignore[arg-type]
-    outputs = function(*arrays, scalars, _Namespace())
-    return Trace(tuple(instructions), tuple(symbol.name for symbol in outputs))
+    p, g, *state = (_Symbol(name, instructions) for name in ("p", "g", *rule.state))
+    scalars = {name: _Symbol(name, instructions, is_scalar=True) for name in rule.scalars}
+    outputs = rule.formula(p, g, *state, SimpleNamespace(**scalars), _Namespace())
+    return Trace(
+        ("p", *rule.state),
+        rule.scalars,
+        tuple(instructions),
+        tuple(symbol.name for symbol in outputs),
+    )
 
 
-def places(traced: Trace) -> tuple[tuple[str, ...], int]:
-    """Say where each result may be written, so that few buffers are needed.
+def buffers(traced: Trace) -> tuple[tuple[str, ...], int]:
+    """Say into which buffer each result may be written, so that few are needed.
 
     Returns
     -------
-    (places, count)
-        `places[i]` is where instruction i writes: ``'p'``, ``'m'`` or ``'u'``, in place, or one of
-        `count` scratch buffers ``'s0'``, ``'s1'``, ...; never over what is read later. An output
-        that could not be put in its own place is to be copied there at the end.
+    (buffers, count)
+        `buffers[i]` is where instruction i writes: one of the arrays that a step writes, in place,
+        or one of `count` scratch buffers ``'s0'``, ``'s1'``, ...; never over what is read later.
+        An output that could not be put in its own array is to be copied there at the end.
     """
     used = [name for _, operands, _ in traced.instructions for name in operands]
     ends = {name: len(used) - used[::-1].index(name) for name in used}  # counted in operands
     ends |= dict.fromkeys(traced.outputs, len(used) + 1)
-    own = dict(zip(traced.outputs, OUTPUTS, strict=True))
-    held = {name: name for name in OUTPUTS}  # place -> what is in it
+    own = dict(zip(traced.outputs, traced.written, strict=True))
+    held = {name: name for name in traced.written}  # buffer -> what is in it
     chosen: list[str] = []
     count = done = 0
     for _, operands, result in traced.instructions:
         done += len(operands)
-        free = [place for place, name in held.items() if ends.get(name, 0) <= done]
+        free = [buffer for buffer, name in held.items() if ends.get(name, 0) <= done]
         if result in own:
             mine = own[result]
-            free = [mine] if mine in free else [place for place in free if place not in OUTPUTS]
+            free = [mine] if mine in free else [x for x in free if x not in traced.written]
         if not free:
             free = [f"s{count}"]
             count += 1
-        # What an operand leaves is still in the cache.
-        place = next((place for place in free if held.get(place) in operands), free[0])
-        held[place] = result
-        chosen.append(place)
+        # The buffer of an operand is still in the cache.
+        buffer = next((buffer for buffer in free if held.get(buffer) in operands), free[0])
+        held[buffer] = result
+        chosen.append(buffer)
     return tuple(chosen), count
 
 
@@ -107,17 +110,17 @@ def _reflected(op: str) -> Callable[..., Any]:
 
 
 class _Symbol:
-    """A stand-in for an array or a scalar, which notes what is computed with it."""
+    """An array or a scalar by name alone, which notes what is computed with it."""
 
-    def __init__(self, name: str, instructions: list[Instruction]) -> None:
-        self.name, self.instructions = name, instructions
+    def __init__(self, name: str, instructions: list[Instruction], is_scalar: bool = False) -> None:
+        self.name, self.instructions, self.is_scalar = name, instructions, is_scalar
 
     def note(self, op: str, *operands: Any) -> "_Symbol":
         """Return the symbol of a result."""
         names = tuple(x.name if isinstance(x, _Symbol) else repr(x) for x in operands)
         if not all(isinstance(x, _Symbol) for x in operands):
             raise TypeError(f"the rule computes {op}{names}: every scalar must be a coefficient")
-        if set(names) <= set(SCALARS):
+        if all(x.is_scalar for x in operands):
             raise TypeError(f"the rule computes {op}{names}: a scalar may only meet an array")
         result = f"t{len(self.instructions)}"
         self.instructions.append(Instruction(op, names, result))
@@ -149,5 +152,8 @@ class _Namespace:
     def maximum(self, x: _Symbol, y: _Symbol, /) -> _Symbol:
         return x.note("maximum", x, y)
 
+    def where(self, flag: _Symbol, x: _Symbol, y: _Symbol, /) -> _Symbol:
+        return x.note("where", flag, x, y)
+
     def __getattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"the rule calls {name}; a trace knows abs and maximum alone")
+        raise AttributeError(f"the rule calls {name}; a trace knows abs, maximum and where alone")
