@@ -165,7 +165,8 @@ def _advance(
     m, u = (validation.slot(x, param, name) for x in (m, u))
     grad = validation.gradient(grad, param, name)
     if isinstance(grad, IndexedSlices):
-        return step_rows(param, grad, m, u, c, xp=xp)
+        param, m, u = step_rows(param, grad, (m, u), c, xp=xp)
+        return param, m, u
     return step(param, grad, m, u, c, xp=xp)
 
 

@@ -238,7 +238,10 @@ def step(
 def advanced(
     rule: Rule, param: Array, grad: Array, state: Sequence[Array], c: Any, xp: Namespace
 ) -> tuple[Array, ...]:
-    """Return ``(param, *state)`` after one step of any rule, as `step` does of the default one."""
+    """Return ``(param, *state)`` after one step of any rule, as `step` does of the default one.
+
+    They are new arrays, of a rule that keeps an array as it is too.
+    """
     dtype = state[0].dtype
     traced = {
         # It must not promote the arrays that it meets.
@@ -248,7 +251,8 @@ def advanced(
     }
     c = c._replace(**traced) if traced else c
     new = rule.formula(in_dtype(param, dtype, xp), in_dtype(grad, dtype, xp), *state, c, xp)
-    p, *state = in_dtype(new[0], param.dtype, xp), *new[1:]
+    given = [*map(id, (param, grad, *state))]
+    new = in_dtype(new[0], param.dtype, xp), *new[1:]
     if param.ndim == 0:  # NumPy turns 0-d arrays into scalars as it computes
-        return tuple([xp.asarray(x) for x in (p, *state)])
-    return (p, *state)
+        new = tuple([xp.asarray(x) for x in new])
+    return tuple([xp.asarray(x, copy=True) if id(x) in given else x for x in new])

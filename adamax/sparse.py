@@ -6,9 +6,9 @@ removed. Every occurrence of a row gets that row's whole sum, so each computes t
 and it does not matter which of them is written.
 """
 
+from collections.abc import Sequence
 from typing import Any, Generic, NamedTuple, TypeAlias
 
-from adamax import rule
 from adamax._arrays import (
     Array,
     Namespace,
@@ -19,6 +19,7 @@ from adamax._arrays import (
     rows_assignable,
 )
 from adamax._public import public
+from adamax.rule import ADAMAX, Coefficients, Rule, advanced
 from adamax.typing import IndicesT, ValuesT
 
 __all__ = [
@@ -102,24 +103,24 @@ def sum_duplicates(slices: IndexedSlices, xp: Namespace) -> IndexedSlices:
 def rows_of(
     param: Array,
     slices: IndexedSlices,
-    m: Array,
-    u: Array,
-    c: rule.Coefficients,
+    state: Sequence[Array],
+    c: Coefficients,
     *,
+    rule: Rule = ADAMAX,
     xp: Namespace | None = None,
-) -> tuple[Array, Array, Array, Array]:
-    """Return ``(indices, param_rows, m_rows, u_rows)``: the touched rows after one step.
+) -> tuple[Array, ...]:
+    """Return ``(indices, param_rows, *state_rows)``: the touched rows after one step.
 
     Equal indices carry equal rows.
     """
-    xp = array_namespace(param, slices.values, m, u) if xp is None else xp
+    xp = array_namespace(param, slices.values, *state) if xp is None else xp
     shape = (slices.indices.shape[0], *param.shape[1:])
     # A row may be shorter where it broadcasts, as one column for all.
     values = xp.broadcast_to(slices.values, shape)
     grad, indices, _ = sum_duplicates(IndexedSlices(values, slices.indices), xp)
-    rows = [xp.take(x, _within(indices, param.shape[0], xp), axis=0) for x in (param, m, u)]
-    new = rule.step(rows[0], grad, rows[1], rows[2], c, xp=xp)
-    return indices, *new
+    within = _within(indices, param.shape[0], xp)
+    p, *state_rows = (xp.take(x, within, axis=0) for x in (param, *state))
+    return indices, *advanced(rule, p, grad, state_rows, c, xp)
 
 
 def set_rows(table: Array, indices: Array, rows: Array, xp: Namespace) -> Array:
@@ -141,24 +142,45 @@ def set_rows(table: Array, indices: Array, rows: Array, xp: Namespace) -> Array:
         return table
     # The standard has no assignment through an array of indices: each table row looks itself up.
     own = xp.arange(count, dtype=indices.dtype, device=device_of(indices))
-    place = _within(xp.searchsorted(indices, own), indices.shape[0], xp)
-    found = xp.reshape(xp.take(indices, place) == own, (-1,) + (1,) * (table.ndim - 1))
-    return xp.where(found, xp.take(rows, place, axis=0), table)
+    at = _within(xp.searchsorted(indices, own), indices.shape[0], xp)
+    found = xp.reshape(xp.take(indices, at) == own, (-1,) + (1,) * (table.ndim - 1))
+    return xp.where(found, xp.take(rows, at, axis=0), table)
 
 
 def step_rows(
     param: Array,
     slices: IndexedSlices,
-    m: Array,
-    u: Array,
-    c: rule.Coefficients,
+    state: Sequence[Array],
+    c: Coefficients,
     *,
+    rule: Rule = ADAMAX,
     xp: Namespace | None = None,
-) -> tuple[Array, Array, Array]:
-    """Advance the listed rows of a table by one Adamax step, and leave the others as they are.
+) -> tuple[Array, ...]:
+    """Advance the listed rows of a table by one step of a rule, and leave the others as they are.
 
-    Parameters, returns and raises are those of `adamax.rule.step`, with the gradient given as
-    `IndexedSlices`.
+    Parameters
+    ----------
+    param : Array, shape (n, ...)
+        Real floating dtype. Not written to.
+    slices : IndexedSlices
+        The gradient.
+    state : sequence of Array
+        The arrays of ``rule.state``, of that shape: by default m and u. Not written to.
+    c : Coefficients
+        The scalars of this step, from `adamax.rule.coefficients`.
+    rule : Rule, optional
+    xp : namespace, optional
+        Default: inferred from the arrays.
+
+    Returns
+    -------
+    (param, *state) : new arrays
+        Shape, dtype, device and namespace of the inputs.
+
+    Raises
+    ------
+    TypeError
+        If the arrays come from different libraries.
 
     Examples
     --------
@@ -166,14 +188,14 @@ def step_rows(
     >>> from adamax.rule import coefficients
     >>> c = coefficients(1, learning_rate=0.5, beta_1=0.5, beta_2=0.75, epsilon=0.0)
     >>> table, slices = np.ones((3, 1)), IndexedSlices(np.full((2, 1), 2.0), np.array([2, 2]))
-    >>> p, m, u = step_rows(table, slices, np.zeros((3, 1)), np.zeros((3, 1)), c)
+    >>> p, m, u = step_rows(table, slices, (np.zeros((3, 1)), np.zeros((3, 1))), c)
     >>> print(p[:, 0], m[:, 0], u[:, 0])
     [1.  1.  0.5] [0. 0. 2.] [0. 0. 4.]
     """
-    xp = array_namespace(param, slices.values, m, u) if xp is None else xp
-    indices, *rows = rows_of(param, slices, m, u, c, xp=xp)
-    p, m, u = (set_rows(x, indices, row, xp) for x, row in zip((param, m, u), rows, strict=True))
-    return p, m, u
+    xp = array_namespace(param, slices.values, *state) if xp is None else xp
+    indices, *rows = rows_of(param, slices, state, c, rule=rule, xp=xp)
+    pairs = zip((param, *state), rows, strict=True)
+    return tuple([set_rows(x, indices, row, xp) for x, row in pairs])
 
 
 def _within(indices: Array, count: int, xp: Namespace) -> Array:

@@ -1,4 +1,4 @@
-"""What a backend is: how an array library executes the rule, in two parts.
+"""What a backend is: how an array library executes a rule, in two parts.
 
 The first part does everything that may fail, such as taking memory. The second one writes, and
 runs when the first part of every variable of the step has succeeded.
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
 from adamax._arrays import Array
-from adamax.rule import Coefficients
+from adamax.rule import ADAMAX, Coefficients, Rule
 from adamax.sparse import IndexedSlices
 from adamax.variable import Variable
 
@@ -18,21 +18,25 @@ Target: TypeAlias = tuple[Variable, ...]
 """A variable and its state, as the rule names it, such as m and u: what a step changes."""
 
 Write: TypeAlias = Callable[[], object]
-"""What advances variables and their moments by one step, which has been prepared."""
+"""What advances variables and their state by one step, which has been prepared."""
 
 Prepare: TypeAlias = Callable[[Sequence[Array], Coefficients], Write]
-"""What prepares a step of certain variables, given their gradients."""
+"""What prepares a step of certain variables, given their gradients and the scalars of the step.
+
+The scalars are named; the rule finds its own among them: ``rule.scalars_of(c)``."""
 
 
 class Backend(Protocol):
     """A module of this package, or any other object that has these two functions.
 
-    They are given variables with their moments, and gradients that have been checked. All three
-    arrays of a target are to be written to.
+    They are given variables with their state, and gradients that have been checked. All arrays of
+    a target are to be written to.
     """
 
-    def dense(self, targets: Sequence[Target]) -> Prepare:
+    def dense(self, targets: Sequence[Target], rule: Rule = ADAMAX) -> Prepare:
         """Return what prepares the steps of `targets`; called once for a set of variables."""
 
-    def rows(self, target: Target, slices: IndexedSlices, c: Coefficients) -> Write:
+    def rows(
+        self, target: Target, slices: IndexedSlices, c: Coefficients, rule: Rule = ADAMAX
+    ) -> Write:
         """Prepare one step of the listed rows of a table."""

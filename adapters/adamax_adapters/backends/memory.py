@@ -15,64 +15,68 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from adamax._arrays import Array, is_torch_array
-from adamax.rule import Coefficients
+from adamax.rule import ADAMAX, Coefficients, Rule
 from adamax_adapters.backends.contract import Prepare, Target, Write
 
 __all__ = ["Kernel", "Together", "dense", "is_plain", "tell_torch", "tensors_of", "whole"]
 
-Run: TypeAlias = Callable[[Array, Array, Array, Array, Coefficients], None]
-"""What advances contiguous arrays of one dtype, in one dimension, in place."""
+Run: TypeAlias = Callable[[Sequence[Array], Sequence[float]], None]
+"""What advances contiguous arrays of one dtype, in one dimension, in place.
 
-Kernel: TypeAlias = Callable[[Any, int], Run]
-"""From a dtype and a number of elements to what advances arrays of it that have no more.
+It is given p, g and the state, and the scalars in the order of the rule."""
+
+Kernel: TypeAlias = Callable[[Rule, Any, int], Run]
+"""From a rule, a dtype and a number of elements to what advances arrays that have no more.
 
 All memory that it needs is taken here: what it returns does not fail for want of it."""
 
 Together: TypeAlias = Callable[
-    [Sequence[Array], Array, Array, Array, Array], Callable[[Coefficients], None]
+    [Rule, Sequence[Array], Sequence[Array]], Callable[[Sequence[float]], None]
 ]
-"""From small parameters, buffers for them and their gradients, and their moments in a row, to
-what advances them once the gradients are in their buffer."""
+"""From a rule, small parameters, and buffers for p and g with the state in a row, to what advances
+them once the gradients are in their buffer."""
 
-BLOCK = 1 << 14
-"""Elements that are converted at a time, where arrays are not as the kernel wants them."""
+BLOCK_ELEMENTS = 1 << 14
+"""How many are converted at a time, where arrays are not as the kernel wants them."""
 
-SMALL = 1 << 14
-"""Elements of an array below which calling the kernel costs more than copying the array."""
+SMALL_ELEMENTS = 1 << 14
+"""Size of an array below which calling the kernel costs more than copying the array."""
 
-TOGETHER = 1 << 18
-"""Elements of small arrays that are gathered for one call of the kernel."""
+TOGETHER_ELEMENTS = 1 << 18
+"""How many, of small arrays, are gathered at most for one call of the kernel."""
 
 
-def dense(kernel: Kernel, together: Together, targets: Sequence[Target]) -> Prepare:
+def dense(
+    kernel: Kernel, together: Together, targets: Sequence[Target], rule: Rule = ADAMAX
+) -> Prepare:
     """Return what prepares a step of `targets`, in place."""
     arrays = [tuple(np.asarray(part.held) for part in target) for target in targets]
-    overlap = _overlap([p for p, _, _ in arrays if p.size])
+    overlap = _overlap([p for p, *_ in arrays if p.size])
     # Of arrays that overlap, the next reads what the last has written.
     groups = [] if overlap else list(_groups(arrays))
     begin = _later if overlap else whole
-    buffers = {m.dtype: np.empty((2, TOGETHER), m.dtype) for _, m, _ in arrays} if groups else {}
-    jobs = [_gathered(together, group, arrays, buffers) for group in groups]
-    gathered = {place for group in groups for place in group}
-    tensors = tensors_of(targets)
-    single = [place for place in range(len(arrays)) if place not in gathered]
+    buffers = _buffers(groups, arrays)
+    jobs = [_gathered(rule, together, group, arrays, buffers) for group in groups]
+    gathered = {index for group in groups for index in group}
+    single = [(i, _dtype(x), *x) for i, x in enumerate(arrays) if i not in gathered]
     largest: dict[Any, int] = defaultdict(int)
-    for place in single:
-        _, m, _ = arrays[place]
-        largest[m.dtype] = max(largest[m.dtype], m.size)
+    for _, dtype, p, *_ in single:
+        largest[dtype] = max(largest[dtype], p.size)
+    tensors = tensors_of(targets)
 
     def prepare(gradients: Sequence[Array], c: Coefficients) -> Write:
-        if tensors:
+        scalars = rule.scalars_of(c)
+        if tensors or single:
             gradients = [np.asarray(grad) for grad in gradients]
-        runs = {dtype: kernel(dtype, size) for dtype, size in largest.items()}
-        writes: list[Write] = []
-        for place in single:
-            p, m, u = arrays[place]
-            writes.append(begin(runs[m.dtype], p, np.asarray(gradients[place]), m, u, c))
+        runs = {dtype: kernel(rule, dtype, size) for dtype, size in largest.items()}
+        writes = [
+            begin(runs[dtype], (p, gradients[i], *state), scalars)
+            for i, dtype, p, *state in single
+        ]
 
         def write() -> None:
             for job in jobs:
-                job(gradients, c)
+                job(gradients, scalars)
             for one in writes:
                 one()
             tell_torch(tensors)
@@ -82,26 +86,28 @@ def dense(kernel: Kernel, together: Together, targets: Sequence[Target]) -> Prep
     return prepare
 
 
-def whole(run: Run, p: Array, g: Array, m: Array, u: Array, c: Coefficients) -> Write:
+def whole(run: Run, arrays: Sequence[Array], scalars: Sequence[float]) -> Write:
     """Return what advances one array, of any strides and dtype."""
-    if all(is_plain(x, m.dtype) for x in (p, g, m, u)):
-        return partial(run, p.reshape(-1), g.reshape(-1), m.reshape(-1), u.reshape(-1), c)
+    dtype = _dtype(arrays)
+    if all(is_plain(x, dtype) for x in arrays):
+        return partial(run, [x.reshape(-1) for x in arrays], scalars)
     # Converted, aligned and made contiguous block by block, and written back.
     wanted = ["aligned", "contig", "nbo"]
+    modes = ["readonly" if i == 1 else "readwrite" for i in range(len(arrays))]
     iterator: Any = np.nditer  # whose types misspell an option
     blocks = iterator(
-        [p, g, m, u],
+        arrays,
         ["external_loop", "buffered", "zerosize_ok"],
-        [[mode, *wanted] for mode in ("readwrite", "readonly", "readwrite", "readwrite")],
-        op_dtypes=[m.dtype] * 4,
+        [[mode, *wanted] for mode in modes],
+        op_dtypes=[dtype] * len(arrays),
         casting="same_kind",
-        buffersize=BLOCK,
+        buffersize=BLOCK_ELEMENTS,
     )
 
     def write() -> None:
         with blocks:
-            for p, g, m, u in blocks:
-                run(p, g, m, u, c)
+            for block in blocks:
+                run(block, scalars)
 
     return write
 
@@ -116,53 +122,70 @@ def is_plain(x: Array, dtype: Any) -> bool:
     return bool(x.flags.c_contiguous and x.flags.aligned and x.dtype == dtype)
 
 
+def _dtype(arrays: Sequence[Array]) -> Any:
+    """Return the dtype in which a parameter with its state is advanced."""
+    return arrays[-1].dtype
+
+
 def _groups(arrays: Sequence[tuple[Array, ...]]) -> Iterator[list[int]]:
-    """Yield the places of small arrays, two or more, whose moments are neighbours in memory."""
+    """Yield the indices of small arrays, two or more, whose states are neighbours in memory."""
     small = [
-        place
-        for place, (p, m, u) in enumerate(arrays)
-        if 0 < m.size <= SMALL and all(is_plain(x, m.dtype) for x in (p, m, u))
+        index
+        for index, of_one in enumerate(arrays)
+        if 0 < of_one[0].size <= SMALL_ELEMENTS and all(is_plain(x, _dtype(of_one)) for x in of_one)
     ]
     group: list[int] = []
     size, ends = 0, None
-    for place in sorted(small, key=lambda place: _address(arrays[place][1])):
-        _, m, u = arrays[place]
-        follows = ends == (m.dtype, _address(m), _address(u)) and size + m.size <= TOGETHER
-        if not follows:
+    for index in sorted(small, key=lambda index: _address(arrays[index][-1])):
+        p, *state = arrays[index]
+        starts = p.dtype, [_address(x) for x in state]
+        if ends != starts or size + p.size > TOGETHER_ELEMENTS:
             if len(group) > 1:
                 yield group
             group, size = [], 0
-        group.append(place)
-        size += m.size
-        ends = (m.dtype, _address(m) + m.nbytes, _address(u) + u.nbytes)
+        group.append(index)
+        size += p.size
+        ends = p.dtype, [_address(x) + x.nbytes for x in state]
     if len(group) > 1:
         yield group
 
 
+def _buffers(
+    groups: Sequence[Sequence[int]], arrays: Sequence[tuple[Array, ...]]
+) -> dict[Any, Array]:
+    """Return memory for the parameters and the gradients of one group at a time, by dtype."""
+    sizes: dict[Any, int] = defaultdict(int)
+    for group in groups:
+        dtype = _dtype(arrays[group[0]])
+        sizes[dtype] = max(sizes[dtype], sum(arrays[index][0].size for index in group))
+    return {dtype: np.empty((2, size), dtype) for dtype, size in sizes.items()}
+
+
 def _gathered(
+    rule: Rule,
     together: Together,
     group: Sequence[int],
     arrays: Sequence[tuple[Array, ...]],
     buffers: Mapping[Any, Array],
-) -> Callable[[Sequence[Array], Coefficients], None]:
+) -> Callable[[Sequence[Array], Sequence[float]], None]:
     """Return what advances small arrays all at once."""
-    params = [arrays[place][0] for place in group]
+    params = [arrays[index][0] for index in group]
     size = sum(p.size for p in params)
     p, g = buffers[params[0].dtype][:, :size]
-    # Moments that lie one behind the other are one array already.
-    m, u = (as_strided(arrays[group[0]][i].reshape(-1), (size,)) for i in (1, 2))
-    job = together(params, p, g, m, u)
+    # States that lie one behind the other are one array already.
+    state = [as_strided(x.reshape(-1), (size,)) for x in arrays[group[0]][1:]]
+    job = together(rule, params, (p, g, *state))
     of_group = itemgetter(*group)
 
-    def advance(gradients: Sequence[Array], c: Coefficients) -> None:
+    def advance(gradients: Sequence[Array], scalars: Sequence[float]) -> None:
         np.concatenate(of_group(gradients), axis=None, out=g)
-        job(c)
+        job(scalars)
 
     return advance
 
 
 def tensors_of(targets: Sequence[Target]) -> list[Array]:
-    """Return what is torch's of these variables and moments."""
+    """Return what is torch's of these variables and their states."""
     return [part.held for target in targets for part in target if is_torch_array(part.held)]
 
 
@@ -176,8 +199,8 @@ def tell_torch(tensors: Sequence[Array]) -> None:
 
 def _overlap(arrays: Sequence[Array]) -> bool:
     """Say whether any two arrays may share memory."""
-    places = sorted(np.lib.array_utils.byte_bounds(x) for x in arrays)
-    return any(end > start for (_, end), (start, _) in pairwise(places))
+    bounds = sorted(np.lib.array_utils.byte_bounds(x) for x in arrays)
+    return any(end > start for (_, end), (start, _) in pairwise(bounds))
 
 
 def _address(x: Array) -> int:

@@ -1,9 +1,10 @@
-"""The rule compiled by numba: one pass over memory, for arrays and tensors on the host."""
+"""A rule compiled by numba: one pass over memory, for arrays and tensors on the host."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
+from hashlib import sha256
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -11,64 +12,67 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from adamax._arrays import Array
-from adamax.rule import Coefficients
+from adamax.rule import ADAMAX, Coefficients, Rule
 from adamax.sparse import IndexedSlices
 from adamax_adapters.backends import memory, table
 from adamax_adapters.backends.contract import Target, Write
+from adamax_adapters.backends.numba_source import sources
 from adamax_adapters.backends.threads import share_out
-from adamax_adapters.backends.trace import trace
 
 __all__ = ["dense", "kernel", "rows"]
 
-# Without fastmath nothing is reordered and no product is fused with a sum: the bits are NumPy's.
-_compile = partial(numba.njit, error_model="numpy", nogil=True)
+
+class Loops(NamedTuple):
+    """The loops of a rule, which numba compiles for a dtype when they are first called."""
+
+    dense: Callable[..., None]
+    scattered: Callable[..., None]
+    rows: Callable[..., None]
 
 
-@_compile
-def _rule(p, g, m, u, c, xp):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    m = m + (g - m) * c.one_minus_beta_1  # until the loop is made from the trace
-    u = np.maximum(u * c.beta_2, np.abs(g))
-    return p - (m / (u + c.epsilon)) * c.step_size, m, u
-
-
-def kernel(dtype: Any, size: int) -> memory.Run:
+def kernel(rule: Rule, dtype: Any, size: int) -> memory.Run:
     """Return what advances contiguous arrays of one dtype, in one dimension, in place."""
-    return _run
+    return partial(_run, _loops(rule).dense)
 
 
-def _run(p: Array, g: Array, m: Array, u: Array, c: Coefficients) -> None:
-    scalars = _in_dtype(c, m)
-    share_out(lambda start, stop: _loop(*(x[start:stop] for x in (p, g, m, u)), scalars), m.size)
+def _run(
+    loop: Callable[..., None], arrays: Sequence[Array], scalars: Sequence[float]
+) -> None:
+    given = _in_dtype(scalars, arrays[0].dtype)
+    share_out(lambda a, b: loop(*[x[a:b] for x in arrays], given), arrays[0].size)
 
 
 def together(
-    params: Sequence[Array], p: Array, g: Array, m: Array, u: Array
-) -> Callable[[Coefficients], None]:
-    """Return what advances small arrays where they are; `p` is not needed."""
+    rule: Rule, params: Sequence[Array], arrays: Sequence[Array]
+) -> Callable[[Sequence[float]], None]:
+    """Return what advances small arrays where they are; the buffer for p is not needed."""
+    loop = _loops(rule).scattered
+    _, g, *state = arrays
     addresses = np.array([x.ctypes.data for x in params], np.uintp)
     ends = np.cumsum([x.size for x in params])
-    return lambda c: _scattered_loop(addresses, ends, g, m, u, _in_dtype(c, m))
+    return lambda scalars: loop(addresses, ends, g, *state, _in_dtype(scalars, g.dtype))
 
 
 dense = partial(memory.dense, kernel, together)
 
 
-def rows(target: Target, slices: IndexedSlices, c: Coefficients) -> Write:
+def rows(target: Target, slices: IndexedSlices, c: Coefficients, rule: Rule = ADAMAX) -> Write:
     """Prepare a step of the listed rows of a table, where they are."""
-    p, m, u = arrays = [np.asarray(part.held) for part in target]
+    arrays = [np.asarray(part.held) for part in target]
+    p, dtype = arrays[0], arrays[-1].dtype
     count = slices.indices.shape[0]
-    if count == 0 or not all(memory.is_plain(x, m.dtype) for x in arrays):
-        return table.rows(kernel, target, slices, c)
+    if count == 0 or not all(memory.is_plain(x, dtype) for x in arrays):
+        return table.rows(kernel, target, slices, c, rule)
     width = prod(p.shape[1:])
     g = np.broadcast_to(np.asarray(slices.values), (count, *p.shape[1:]))
     g = np.ascontiguousarray(g).reshape(count, width)
     indices, order = table.in_order(np.asarray(slices.indices))
     first = np.flatnonzero(np.concatenate([[True], indices[1:] != indices[:-1], [True]]))
-    p, m, u = (x.reshape(x.shape[0], width) for x in (p, m, u))
-    scalars = _in_dtype(c, m)
+    p, *state = (x.reshape(x.shape[0], width) for x in arrays)
+    rows_loop, scalars = _loops(rule).rows, _in_dtype(rule.scalars_of(c), dtype)
 
     def loop(start: int, stop: int) -> None:
-        _rows_loop(first[start : stop + 1], indices, order, p, g, m, u, scalars)
+        rows_loop(first[start : stop + 1], indices, order, p, g, *state, scalars)
 
     def write() -> None:
         share_out(loop, first.shape[0] - 1, width)
@@ -77,9 +81,9 @@ def rows(target: Target, slices: IndexedSlices, c: Coefficients) -> Write:
     return write
 
 
-def _in_dtype(c: Coefficients, like: Array) -> Coefficients:
-    """Return scalars of an array's dtype: a double would promote all that it meets."""
-    return Coefficients(*map(like.dtype.type, c))
+def _in_dtype(scalars: Sequence[float], dtype: Any) -> tuple[Any, ...]:
+    """Return scalars of a dtype: a double would promote all that it meets."""
+    return tuple([dtype.type(x) for x in scalars])
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -92,61 +96,27 @@ def _pointer(typing_context: Any, address: Any) -> Any:
     return types.voidptr(address), generate
 
 
-def _kept(function: Callable[..., None]) -> Callable[..., None]:
-    """Compile a function that is kept on disk, where there is a folder to write to."""
+@cache
+def _loops(rule: Rule) -> Loops:
+    """Return the loops of a rule, kept on disk if there is a folder to write to.
+
+    What is kept is found by this file and the name of a function, and not by its source.
+    """
+    known: dict[str, Any] = {"__name__": __name__, "np": np, "numba": numba, "pointer": _pointer}
+    written = sources(rule)
+    suffix = sha256("".join(written).encode()).hexdigest()[:16]
+    for name, source in written._asdict().items():
+        exec(compile(source, __file__, "exec"), known)
+        known[name].__qualname__ = f"{name}_{suffix}"
+        known[name] = _compiled(known[name])
+    return Loops(*[known[name] for name in Loops._fields])
+
+
+def _compiled(function: Callable[..., None]) -> Callable[..., None]:
+    # Without fastmath nothing is reordered, and no product is fused with a sum, as in NumPy.
+    compiler = partial(numba.njit, error_model="numpy", nogil=True)
     try:
-        compiled: Callable[..., None] = _compile(function, cache=True)
+        compiled: Callable[..., None] = compiler(function, cache=True)
     except RuntimeError:
-        compiled = _compile(function)
+        compiled = compiler(function)
     return compiled
-
-
-def _loop_of(version: str) -> Callable[..., None]:
-    def loop(p: Any, g: Any, m: Any, u: Any, c: Any) -> None:
-        version  # noqa: B018 - numba looks at this file alone, and would not see the rule change
-        for i in range(p.size):
-            p[i], m[i], u[i] = _rule(p[i], g[i], m[i], u[i], c, np)
-
-    return _kept(loop)
-
-
-def _scattered_loop_of(version: str) -> Callable[..., None]:
-    def scattered_loop(addresses: Any, ends: Any, g: Any, m: Any, u: Any, c: Any) -> None:
-        version  # noqa: B018 - as above
-        start = 0
-        for address, end in zip(addresses, ends):  # noqa: B905 - numba knows no strict
-            p = numba.carray(_pointer(address), end - start, m.dtype)
-            _loop(p, g[start:end], m[start:end], u[start:end], c)
-            start = end
-
-    return _kept(scattered_loop)
-
-
-def _rows_loop_of(version: str) -> Callable[..., None]:
-    def rows_loop(
-        first: Any, indices: Any, order: Any, p: Any, g: Any, m: Any, u: Any, c: Any
-    ) -> None:
-        version  # noqa: B018 - as above
-        for i in range(first.size - 1):
-            start, stop = first[i], first[i + 1]
-            row, total = indices[start], g[order[start]]
-            if stop - start > 1:
-                sums = g[order[start:stop]]
-                distance = 1
-                while distance < stop - start:
-                    for j in range(0, stop - start - distance, 2 * distance):
-                        sums[j] += sums[j + distance]
-                    distance *= 2
-                total = sums[0]
-            for k in range(p.shape[1]):
-                p[row, k], m[row, k], u[row, k] = _rule(
-                    p[row, k], total[k], m[row, k], u[row, k], c, np
-                )
-
-    return _kept(rows_loop)
-
-
-_VERSION = repr(trace())
-_loop = _loop_of(_VERSION)
-_scattered_loop = _scattered_loop_of(_VERSION)
-_rows_loop = _rows_loop_of(_VERSION)

@@ -1,83 +1,88 @@
 """The rule replayed in NumPy's own calls, which write into blocks that the cache holds."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from adamax._arrays import Array
-from adamax.rule import Coefficients
+from adamax.rule import Rule
 from adamax_adapters.backends import memory, table
-from adamax_adapters.backends.replay import SCRATCH, calls
+from adamax_adapters.backends.replay import Replay, calls, replay
 from adamax_adapters.backends.threads import share_out, threads_for
 
-__all__ = ["BLOCK", "GATHERED_BLOCK", "THREADS", "dense", "kernel", "rows"]
+__all__ = ["BLOCK_BYTES", "GATHERED_BLOCK_BYTES", "THREADS", "dense", "kernel", "rows"]
 
-BLOCK = 1 << 20
-"""Bytes of a block: blocks of all arrays are in a cache, and threads seldom wait for each other."""
+BLOCK_BYTES = 1 << 20
+"""Of one array: blocks of all arrays are in a cache, and threads seldom wait for each other."""
 
-GATHERED_BLOCK = 1 << 18
-"""Bytes of a block of small arrays: one thread, with a cache of its own, does without more."""
+GATHERED_BLOCK_BYTES = 1 << 18
+"""Of small arrays: one thread, with a cache of its own, does without more."""
 
 THREADS = 4
 """Threads at most: NumPy's calls begin one after the other, and each thread needs a scratch."""
 
 
-def kernel(dtype: Any, size: int) -> memory.Run:
+def kernel(rule: Rule, dtype: Any, size: int) -> memory.Run:
     """Return what advances contiguous arrays of one dtype, in one dimension, in place."""
+    of_rule = replay(rule)
     threads = max(threads_for(size, most=THREADS), 1)
     # A thread takes a scratch out, and puts it back.
-    free = [_scratch(dtype, size, BLOCK) for _ in range(threads)]
+    free = [_scratch(of_rule, dtype, size, BLOCK_BYTES) for _ in range(threads)]
 
-    def run(p: Array, g: Array, m: Array, u: Array, c: Coefficients) -> None:
-        scalars = c._asdict()
+    def run(arrays: Sequence[Array], scalars: Sequence[float]) -> None:
+        named = dict(zip(of_rule.scalars, scalars, strict=True))
 
-        def part(a: int, b: int) -> None:
+        def part(start: int, stop: int) -> None:
             scratch = free.pop()
-            for call in _calls(p[a:b], g[a:b], m[a:b], u[a:b], scalars, scratch):
+            for call in _calls(of_rule, [x[start:stop] for x in arrays], named, scratch):
                 call()
             free.append(scratch)
 
-        share_out(part, m.size, most=THREADS)
+        share_out(part, arrays[0].size, most=THREADS)
 
     return run
 
 
-def _scratch(dtype: Any, size: int, block: int) -> list[Array]:
+def _scratch(of_rule: Replay, dtype: Any, size: int, block: int) -> list[Array]:
     """Return buffers for arrays of so many elements, in blocks of at most so many bytes."""
-    return [np.empty(min(block // dtype.itemsize, size), dtype) for _ in SCRATCH]
+    return [np.empty(min(block // dtype.itemsize, size), dtype) for _ in of_rule.scratch]
 
 
 def _calls(
-    p: Array, g: Array, m: Array, u: Array, scalars: dict[str, Any], scratch: Sequence[Array]
+    of_rule: Replay, arrays: Sequence[Array], scalars: Mapping[str, Any], scratch: Sequence[Array]
 ) -> list[Callable[[], Any]]:
     """Return the calls that advance arrays, in blocks as long as the buffers of the scratch."""
-    length = scratch[0].size
+    size = arrays[0].size
+    length = scratch[0].size if scratch else size
     found: list[Callable[[], Any]] = []
-    for start in range(0, m.size, length or 1):
-        stop = min(start + length, m.size)
-        values = {"p": p[start:stop], "g": g[start:stop], "m": m[start:stop], "u": u[start:stop]}
-        values |= {name: x[: stop - start] for name, x in zip(SCRATCH, scratch, strict=True)}
-        found += calls(values | scalars, np)
+    for start in range(0, size, length or 1):
+        stop = min(start + length, size)
+        values = {name: x[start:stop] for name, x in zip(of_rule.arrays, arrays, strict=True)}
+        for name, x in zip(of_rule.scratch, scratch, strict=True):
+            values[name] = x[: stop - start]
+        found += calls(of_rule, {**values, **scalars}, np)
     return found
 
 
 def together(
-    params: Sequence[Array], p: Array, g: Array, m: Array, u: Array
-) -> Callable[[Coefficients], None]:
-    """Return what advances small arrays, which are gathered in `p`."""
-    scalars = {name: np.empty((), m.dtype) for name in Coefficients._fields}
-    prepared = _calls(p, g, m, u, scalars, _scratch(m.dtype, m.size, GATHERED_BLOCK))
+    rule: Rule, params: Sequence[Array], arrays: Sequence[Array]
+) -> Callable[[Sequence[float]], None]:
+    """Return what advances small arrays, which are gathered in the buffer for p."""
+    of_rule, p = replay(rule), arrays[0]
+    scalars = {name: np.empty((), p.dtype) for name in of_rule.scalars}
+    scratch = _scratch(of_rule, p.dtype, p.size, GATHERED_BLOCK_BYTES)
+    prepared = _calls(of_rule, arrays, scalars, scratch)
     ends = np.cumsum([x.size for x in params])
     parts = np.split(p, ends[:-1])
     # Bytes are copied at half the price of numbers.
     copies = [(_bytes(param), _bytes(part)) for param, part in zip(params, parts, strict=True)]
 
-    def advance(c: Coefficients) -> None:
+    def advance(given: Sequence[float]) -> None:
         np.concatenate(params, axis=None, out=p)
-        for name, value in c._asdict().items():
-            scalars[name][...] = value
+        for scalar, value in zip(scalars.values(), given, strict=True):
+            scalar[...] = value
         for call in prepared:
             call()
         for param, part in copies:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from adamax._arrays import Array
-from adamax.rule import Coefficients
+from adamax.rule import ADAMAX, Coefficients, Rule
 from adamax.sparse import IndexedSlices
 from adamax_adapters.backends.contract import Target, Write
 from adamax_adapters.backends.memory import Kernel, tell_torch, tensors_of, whole
@@ -11,21 +11,24 @@ from adamax_adapters.backends.memory import Kernel, tell_torch, tensors_of, whol
 __all__ = ["in_order", "rows"]
 
 
-def rows(kernel: Kernel, target: Target, slices: IndexedSlices, c: Coefficients) -> Write:
+def rows(
+    kernel: Kernel, target: Target, slices: IndexedSlices, c: Coefficients, rule: Rule = ADAMAX
+) -> Write:
     """Prepare a step of copies of the listed rows of a table, which are then put back."""
-    p, m, u = (np.asarray(part.held) for part in target)
+    p, *state = arrays = [np.asarray(part.held) for part in target]
     values = np.asarray(slices.values)
     count = values.shape[0]
     if count == 0:
         return lambda: None
     indices, order = in_order(np.asarray(slices.indices))
     touched, grad = _summed(indices, np.broadcast_to(values, (count, *p.shape[1:]))[order])
-    parts = [np.take(x, touched, axis=0) for x in (p, m, u)]
-    advance = whole(kernel(m.dtype, grad.size), parts[0], grad, parts[1], parts[2], c)
+    parts = [np.take(x, touched, axis=0) for x in arrays]
+    run = kernel(rule, state[-1].dtype, grad.size)
+    advance = whole(run, [parts[0], grad, *parts[1:]], rule.scalars_of(c))
 
     def write() -> None:
         advance()  # in threads, perhaps, for which no interrupted thread must wait
-        for x, part in zip((p, m, u), parts, strict=True):
+        for x, part in zip(arrays, parts, strict=True):
             x[touched] = part
         tell_torch(tensors_of([target]))
 
@@ -38,7 +41,7 @@ def in_order(indices: Array) -> tuple[Array, Array]:
     if int(indices.max()).bit_length() + bits > 63:
         order = np.argsort(indices, kind="stable")
         return indices[order], order
-    # One sort of integers that hold both is several times faster than a stable sort of places.
+    # One sort of integers that hold both is several times faster than a stable sort of indices.
     both = indices.astype(np.int64) << bits
     both |= np.arange(indices.shape[0])
     both.sort()

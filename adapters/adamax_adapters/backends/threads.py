@@ -10,11 +10,11 @@ from itertools import pairwise
 
 __all__ = ["cores", "share_out", "threads_for"]
 
-PART = 1 << 18
-"""Elements that a thread must have to do, for waking it not to cost more than it saves."""
+PART_ELEMENTS = 1 << 18
+"""How many a thread must have to do, for waking it not to cost more than it saves."""
 
 PIECES = 8
-"""Ranges a thread, of at least half a `PART` each."""
+"""Ranges a thread, of at least half a `PART_ELEMENTS` each."""
 
 
 def cores() -> int:
@@ -40,7 +40,7 @@ def share_out(
     if threads <= 1:
         work(0, size)
         return
-    pieces = min(size, threads * min(PIECES, 2 * size * width // (PART * threads)))
+    pieces = min(size, threads * min(PIECES, 2 * size * width // (PART_ELEMENTS * threads)))
     bounds = [size * i // pieces for i in range(pieces + 1)]
     left = iter(list(pairwise(bounds)))
 
@@ -63,7 +63,7 @@ def share_out(
 
 def threads_for(size: int, width: int = 1, most: int | None = None) -> int:
     """Return how many threads at most `share_out` uses for the same arguments; 0 is as 1."""
-    parts = min(most or size, size, size * width // PART)
+    parts = min(most or size, size, size * width // PART_ELEMENTS)
     return min(cores(), parts) if parts > 1 else parts
 
 

@@ -7,42 +7,51 @@ from typing import Any
 import torch
 
 from adamax._arrays import Array
-from adamax.rule import Coefficients
+from adamax.rule import ADAMAX, Coefficients, Rule
 from adamax_adapters.backends.contract import Prepare, Target, Write
-from adamax_adapters.backends.replay import SCRATCH, calls
+from adamax_adapters.backends.replay import calls, replay
 from adamax_adapters.backends.standard import rows
 
 __all__ = ["dense", "rows"]
 
 PARAMETER = "parameter"
-"""The buffer in which a parameter of 16 bits is computed, in the dtype of its moments."""
+"""The buffer in which a parameter of 16 bits is computed, in the dtype of its state."""
 
 
-def dense(targets: Sequence[Target]) -> Prepare:
+def dense(targets: Sequence[Target], rule: Rule = ADAMAX) -> Prepare:
     """Return what prepares a step of `targets`, in place."""
     arrays = [tuple(part.held for part in target) for target in targets]
+    of_rule = replay(rule)
+
+    def names_of(param: Array, like: Array) -> tuple[str, ...]:
+        """Return the names of the buffers that a parameter needs."""
+        of_narrow = () if param.dtype == like.dtype else (PARAMETER,)
+        return of_narrow + of_rule.scratch
+
     largest: dict[tuple[str, Any, Any], int] = defaultdict(int)  # elements of the buffers
-    for param, m, _ in arrays:
-        for name in _buffers(param, m):
-            kind = name, m.dtype, m.device
-            largest[kind] = max(largest[kind], m.numel())
+    for param, *_, like in arrays:
+        for name in names_of(param, like):
+            kind = name, like.dtype, like.device
+            largest[kind] = max(largest[kind], like.numel())
 
     def prepare(gradients: Sequence[Array], c: Coefficients) -> Write:
         # All tensors of a kind share a scratch, which is taken before the first one is written to.
-        scratch = {
+        taken = {
             kind: torch.empty(size, dtype=kind[1], device=kind[2]) for kind, size in largest.items()
         }
+        scalars = dict(zip(rule.scalars, rule.scalars_of(c), strict=True))
 
         def write() -> None:
             with torch.no_grad():
-                for (param, m, u), grad in zip(arrays, gradients, strict=True):
+                for (param, *state), grad in zip(arrays, gradients, strict=True):
+                    like = state[-1]
                     buffers = {
-                        name: scratch[name, m.dtype, m.device][: m.numel()].view(m.shape)
-                        for name in _buffers(param, m)
+                        name: taken[name, like.dtype, like.device][: like.numel()].view(like.shape)
+                        for name in names_of(param, like)
                     }
                     p = buffers[PARAMETER].copy_(param) if PARAMETER in buffers else param
-                    values = buffers | {"p": p, "g": grad, "m": m, "u": u} | c._asdict()
-                    for call in calls(values, torch):
+                    values = dict(zip(of_rule.arrays, (p, grad, *state), strict=True))
+                    for call in calls(of_rule, values | buffers | scalars, torch):
                         call()
                     if p is not param:
                         param.copy_(p)
@@ -50,7 +59,3 @@ def dense(targets: Sequence[Target]) -> Prepare:
         return write
 
     return prepare
-
-
-def _buffers(param: Array, m: Array) -> Sequence[str]:
-    return SCRATCH if param.dtype == m.dtype else (PARAMETER, *SCRATCH)

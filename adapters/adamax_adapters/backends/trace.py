@@ -18,7 +18,7 @@ __all__ = ["Instruction", "Trace", "buffers", "trace"]
 class Instruction(NamedTuple):
     """``result = op(*operands)``, element by element; at least one operand is an array."""
 
-    op: str  # as the array API calls it
+    op: str  # as the array API calls it; the first operand of where is a scalar
     operands: tuple[str, ...]  # arrays or scalars of the trace, or earlier results
     result: str  # t0, t1, ...
 
@@ -44,8 +44,8 @@ def trace(rule: Rule = ADAMAX) -> Trace:
     Raises
     ------
     TypeError
-        If it computes with scalars alone or with numbers that are no coefficient, or uses an
-        operator other than ``+ - * /`` and abs.
+        If it computes with scalars alone or with numbers that are no coefficient, lets an array
+        decide, or uses an operator other than ``+ - * /`` and abs.
     AttributeError
         If it calls a function of the namespace other than abs, maximum and where.
 
@@ -57,13 +57,14 @@ def trace(rule: Rule = ADAMAX) -> Trace:
     instructions: list[Instruction] = []
     p, g, *state = (_Symbol(name, instructions) for name in ("p", "g", *rule.state))
     scalars = {name: _Symbol(name, instructions, is_scalar=True) for name in rule.scalars}
-    outputs = rule.formula(p, g, *state, SimpleNamespace(**scalars), _Namespace())
-    return Trace(
-        ("p", *rule.state),
-        rule.scalars,
-        tuple(instructions),
-        tuple(symbol.name for symbol in outputs),
-    )
+    new = rule.formula(p, g, *state, SimpleNamespace(**scalars), _Namespace())
+    written = ("p", *rule.state)
+    # An input that becomes the value of another array is copied, as it may be written to itself.
+    outputs = [
+        x.note("positive", x) if x.name in ("g", *written) and x.name != name else x
+        for x, name in zip(new, written, strict=True)
+    ]
+    return Trace(written, rule.scalars, tuple(instructions), tuple(x.name for x in outputs))
 
 
 def buffers(traced: Trace) -> tuple[tuple[str, ...], int]:
@@ -74,7 +75,8 @@ def buffers(traced: Trace) -> tuple[tuple[str, ...], int]:
     (buffers, count)
         `buffers[i]` is where instruction i writes: one of the arrays that a step writes, in place,
         or one of `count` scratch buffers ``'s0'``, ``'s1'``, ...; never over what is read later.
-        An output that could not be put in its own array is to be copied there at the end.
+        An output that could not be put in its own array is to be copied there at the end; no such
+        copy is over what another one reads.
     """
     used = [name for _, operands, _ in traced.instructions for name in operands]
     ends = {name: len(used) - used[::-1].index(name) for name in used}  # counted in operands
@@ -153,6 +155,10 @@ class _Namespace:
         return x.note("maximum", x, y)
 
     def where(self, flag: _Symbol, x: _Symbol, y: _Symbol, /) -> _Symbol:
+        if not flag.is_scalar:
+            raise TypeError(
+                f"the rule decides by the value of {flag.name}: a flag is a coefficient"
+            )
         return x.note("where", flag, x, y)
 
     def __getattr__(self, name: str) -> NoReturn:

@@ -107,11 +107,13 @@ def _turns(
 
 
 def _job(backend: Any, targets: Sequence[Target], of_rows: bool, rule: Rule) -> Prepare:
+    # A backend of the caller's own may know the default rule alone, and no argument for others.
+    of_rule = () if rule is ADAMAX else (rule,)
     if not of_rows:
-        prepare: Prepare = backend.dense(targets)
+        prepare: Prepare = backend.dense(targets, *of_rule)
         return prepare
     (target,) = targets
-    return lambda gradients, c: backend.rows(target, gradients[0], c)
+    return lambda gradients, c: backend.rows(target, gradients[0], c, *of_rule)
 
 
 def _together(turn: Turn, gradients: Sequence[Gradient], c: Coefficients) -> Write:
