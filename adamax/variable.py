@@ -98,10 +98,14 @@ class Variable(Operators, Generic[ArrayT]):
             array = array_namespace(array).asarray(constant(array), copy=True)
         self._hold(array, name or auto_name("variable"), trainable, constraint)
 
-    _was_read = False  # since the last step: whether anybody may hold the array
-
     held: Array
     """The array, for those who step, load and save: to read it is no reading of a loss."""
+
+    was_made = False
+    """Whether a step has made the array, so that no caller has brought it."""
+
+    was_read = False
+    """Whether anybody has read the value since a step has made it, and may hold the array."""
 
     def _hold(
         self,
@@ -127,7 +131,7 @@ class Variable(Operators, Generic[ArrayT]):
         """The array itself, not a copy. If its library has writable arrays, steps write to it."""
         loss = current_loss()
         value: ArrayT = self.held if loss is None else loss.read(self, self.held)
-        self._was_read |= value is self.held
+        self.was_read |= value is self.held
         if loss is None and running:
             note_read_elsewhere(self)
         return value
@@ -174,7 +178,7 @@ class Variable(Operators, Generic[ArrayT]):
         value = fitting(_unwrap(value), self.held, self.name)
         xp = array_namespace(self.held)
         if is_immutable(self.held):
-            self.held = xp.astype(value, self.dtype)
+            self.held, self.was_made = xp.astype(value, self.dtype), False
         else:
             self.held[...] = xp.astype(value, self.dtype, copy=False)
         return self
@@ -212,7 +216,7 @@ class Variable(Operators, Generic[ArrayT]):
     def __getstate__(self) -> dict[str, Any]:
         """Return what copy and pickle copy."""
         note_copied(self)
-        self._was_read = True  # a shallow copy holds the array too
+        self.was_read = True  # a shallow copy holds the array too
         return self.__dict__
 
     def __repr__(self) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from any_cupy import cupy
 from cuda_emulator import GXX
-from faked import cupy
 
 import adamax
 

@@ -1,4 +1,4 @@
-"""The kernels that are generated from the rule, built for the host, against the rule itself."""
+"""The kernels that are generated from a rule, run by the emulator, against the rule itself."""
 
 import re
 from itertools import product
@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from adamax.rule import Coefficients, coefficients, step
-from adamax.sparse import IndexedSlices, step_rows
-from adamax_adapters.backends.cuda_source import CAPACITY, DENSE, OPTIONS, ROWS, source
-from adamax_adapters.backends.trace import ARRAYS
+from adamax.rule import ADAMAX, Coefficients, coefficients, step
+from adamax.sparse import IndexedSlices, step_rows, sum_duplicates
+from adamax_adapters.backends.cuda_source import DENSE, OPTIONS, ROWS, capacity, source
 
 Arrays = tuple[Any, Any, Any, Any]
 
@@ -27,7 +26,8 @@ DTYPES = [
     ("bfloat16", "float32", "float32"),
 ]
 each_dtype = pytest.mark.parametrize(("p", "g", "compute"), DTYPES)
-ADDRESS = np.dtype([(name, np.int64) for name in (*ARRAYS, "size")])
+CAPACITY = capacity(ADAMAX)
+ADDRESS = np.dtype([(name, np.int64) for name in ("p", "g", "m", "u", "size")])
 TABLE = np.dtype([("arrays", ADDRESS, CAPACITY)])
 C = coefficients(2, learning_rate=0.1, beta_1=0.9, beta_2=0.99, epsilon=1e-7)
 
@@ -54,8 +54,21 @@ def launched(dtypes: tuple[str, str, str], arrays: list[Arrays], c: Coefficients
     for i, quadruple in enumerate(copies):
         table["arrays"][0, i] = address(*quadruple)
     grid = (1 + max(g.size for _, g, _, _ in arrays) // 32, len(arrays))
-    on_host(source(*dtypes), DENSE)(grid, 32, [table, *scalars(c, dtypes[2])])
+    on_host(source(ADAMAX, *dtypes), DENSE)(grid, 32, [table, *scalars(c, dtypes[2])])
     return copies
+
+
+def launch_rows(arrays: Arrays, indices: Any, c: Coefficients) -> None:
+    """Advance the listed rows of float64 arrays p, m and u by the rows of g, in place."""
+    p, *_ = arrays
+    order = np.argsort(indices, kind="stable")
+    passed = [
+        np.array([address(*arrays)], ADDRESS),
+        *(np.array(x.ctypes.data) for x in (indices, order)),
+        *map(np.int64, (indices.size, p.shape[0], p[0].size)),
+    ]
+    launch = on_host(source(ADAMAX, "float64", "float64", "float64"), ROWS)
+    launch((indices.size,), 16, [*passed, *scalars(c, "float64")])
 
 
 def expected(p: Any, g: Any, m: Any, u: Any, c: Coefficients) -> tuple[Any, Any, Any]:
@@ -164,22 +177,31 @@ def test_rows_are_those_of_the_plain_rule(data: Any, row: tuple[int, ...]) -> No
     values = rng.standard_normal((indices.size, *row)) * data.draw(st.sampled_from([1, 0, -0.0]))
     inside = (indices >= 0) & (indices < count)  # what is outside the table is left out
     wanted = step_rows(p, IndexedSlices(values[inside], indices[inside]), m, u, C)
-    order = np.argsort(indices, kind="stable")
-    sizes = map(np.int64, (indices.size, count, p[0].size))
-    passed = [
-        np.array([address(p, values, m, u)], ADDRESS),
-        *(np.array(x.ctypes.data) for x in (indices, order)),
-        *sizes,
-    ]
-    launch = on_host(source("float64", "float64", "float64"), ROWS)
-    launch((indices.size,), 16, [*passed, *scalars(C, "float64")])
+    launch_rows((p, values, m, u), indices, C)
     assert_same((p, m, u), wanted)
+
+
+@needs_gxx
+@given(
+    multiplicities=st.lists(st.integers(1, 70), min_size=1, max_size=4), seed=st.integers(0, 999)
+)
+def test_sums_of_rows_are_those_of_plain_array_calls(multiplicities: list[int], seed: int) -> None:
+    """Rows of any multiplicity and order are summed as `sum_duplicates` does, bit by bit."""
+    rng = np.random.default_rng(seed)
+    indices = rng.permutation(np.repeat(np.arange(len(multiplicities)), multiplicities))
+    values = rng.standard_normal((indices.size, 3))
+    values *= 2.0 ** rng.integers(-60, 60, (indices.size, 1))
+    p, m, u = np.zeros((3, len(multiplicities), 3))
+    # With 1 - beta_1 = 1 the first moment is the gradient itself.
+    launch_rows((p, values, m, u), indices, Coefficients(1.0, 1.0, 1.0, 1.0))
+    sums, rows, _ = sum_duplicates(IndexedSlices(values, indices), np)
+    assert_same((m[rows],), (sums,))
 
 
 @needs_gxx
 def test_the_step_size_can_come_from_the_device() -> None:
     """Read through a pointer, the step size is that of the moment of the launch."""
-    code = source("float64", "float64", "float64", device_step_size=True)
+    code = source(ADAMAX, "float64", "float64", "float64", ["step_size"])
     rng = np.random.default_rng(4)
     p, g, m, u = np.abs(rng.standard_normal((4, 10)))
     buffer = np.array(np.nan)
@@ -196,7 +218,7 @@ def test_the_step_size_can_come_from_the_device() -> None:
 @each_dtype
 def test_no_other_floating_type_is_in_a_kernel(p: str, g: str, compute: str) -> None:
     """The operations of a kernel are in the compute dtype alone; 16 bits are but converted."""
-    code = source(p, g, compute)
+    code = source(ADAMAX, p, g, compute)
     body = code[code.index("advance(") :]
     names = set(re.findall(r"\b(?:float|double|__half|half|__nv_bfloat16)\b", body))
     assert names == {{"float32": "float", "float64": "double"}[compute]}
@@ -204,15 +226,15 @@ def test_no_other_floating_type_is_in_a_kernel(p: str, g: str, compute: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("dtypes", "architecture", "device_step_size"),
-    [*product(DTYPES, [80, 90], [False]), (DTYPES[0], 90, True)],
+    ("dtypes", "architecture", "from_device"),
+    [*product(DTYPES, [80, 90], [()]), (DTYPES[0], 90, ("step_size",))],
     ids=lambda x: "-".join(x) if isinstance(x, tuple) else None,
 )
 def test_every_kernel_compiles_for_a_gpu(
-    dtypes: tuple[str, str, str], architecture: int, device_step_size: bool
+    dtypes: tuple[str, str, str], architecture: int, from_device: tuple[str, ...]
 ) -> None:
     """Both kernels compile, compute in no other precision, and contract no product and sum."""
-    code = ptx(source(*dtypes, device_step_size), architecture, OPTIONS)
+    code = ptx(source(ADAMAX, *dtypes, from_device), architecture, OPTIONS)
     kernels = dict(re.findall(r"\.entry (\w+)\((.*?)^}", code, re.MULTILINE | re.DOTALL))
     assert kernels.keys() == {DENSE, ROWS}
     assert ".local" not in kernels[DENSE]  # where each thread would copy the table to

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from libraries import Usage
 
 from adamax import Adamax
-from adamax.rule import Coefficients, coefficients, step
+from adamax.rule import ADAMAX, Coefficients, coefficients, step
 from adamax.sparse import IndexedSlices, step_rows
 from adamax.variable import Variable
 
@@ -114,7 +114,7 @@ def test_launches_are_one_of_small_arrays_and_one_a_large(
     arrays = [made(shape, dtype, i) for i, (shape, dtype) in enumerate(kinds)]
     wanted = [advanced(*quadruple) for quadruple in arrays]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backend, "SMALL", limit)
+        patch.setattr(backend, "SMALL_ELEMENTS", limit)
         advance = backend.dense([target(p, m, u) for p, _, m, u in arrays])
     advance([as_cupy(g) for _, g, _, _ in arrays], C)()
     for (p, _, m, u), new in zip(arrays, wanted, strict=True):
@@ -177,7 +177,7 @@ def test_strided_variables_take_the_plain_rule(host: Host, monkeypatch: pytest.M
     """A variable that is no contiguous array is left to array calls; the others keep the kernel."""
     plain: list[Any] = []
 
-    def dense(targets: Any) -> Any:
+    def dense(targets: Any, rule: Any) -> Any:
         return lambda gradients, c: lambda: plain.append((targets, gradients, c))
 
     monkeypatch.setattr(standard, "dense", dense)
@@ -200,7 +200,7 @@ def test_one_launch_advances_the_listed_rows(host: Host, shape: tuple[int, ...])
     wanted = step_rows(p, IndexedSlices(g[inside], indices[inside]), m, u, C)
     order = np.argsort(indices, kind="stable")
     p_, g_, indices_, order_, m_, u_ = (as_cupy(x) for x in (p, g, indices, order, m, u))
-    backend._advance_rows(p_, g_, indices_, order_, m_, u_, C)
+    backend._rows(ADAMAX, p_, g_, indices_, order_, [m_, u_], C)()
     assert_equal((p, m, u), wanted)
     assert [launch.grid for launch in host.launches] == [(7,)]
 
@@ -214,7 +214,7 @@ def test_a_step_size_can_be_read_from_the_device(host: Host, dtype: str) -> None
     for value in (0.5, 0.25):
         step_size[...] = value
         wanted = advanced(p, g, m, u, C._replace(step_size=value))
-        with backend.step_size_from({dtype: as_cupy(step_size)}):
+        with backend.scalars_from({"step_size": {dtype: as_cupy(step_size)}}):
             advance([as_cupy(g)], C)()
         assert_equal((p, m, u), wanted)
     wanted = advanced(p, g, m, u)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faked import OWN, in_place
+from any_cupy import FAKE, in_place
 from trained import SMALL, contents, end, interrupted, run
 
 from adamax_adapters.cli.train.library import LIBRARIES, namespace
@@ -15,12 +15,12 @@ from adamax_adapters.cli.train.settings import UserError
 
 
 @pytest.fixture(
-    params=[OWN, *[pytest.param(x, marks=[pytest.mark.gpu] * (x == "cupy")) for x in LIBRARIES]]
+    params=[FAKE, *[pytest.param(x, marks=[pytest.mark.gpu] * (x == "cupy")) for x in LIBRARIES]]
 )
 def library(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Return the name of an array library that can be used on this machine; a mock is CuPy's."""
-    if request.param == OWN:
-        with in_place(OWN):
+    """Return the name of an array library that can be used on this machine; a fake is CuPy's."""
+    if request.param == FAKE:
+        with in_place(FAKE):
             yield "cupy"
         return
     pytest.importorskip(request.param)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from faked import OWN, cupy, mock
+from any_cupy import FAKE, cupy, fake
 
 from adamax import Variable, check_gradients
 from adamax_adapters.gradients import value_and_gradients
@@ -252,15 +252,15 @@ ARGUMENTS: dict[str, Any] = {
     "vstack": lambda p: ([p, p],),
     "where": lambda p: (p, 1, 2),
 }
-NAMES = [*mock(OWN).FUNCTIONS.keys() - mock(OWN).CREATION.keys(), "asarray", "zeros_like"]
+NAMES = [*fake(FAKE).FUNCTIONS.keys() - fake(FAKE).CREATION.keys(), "asarray", "zeros_like"]
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))
-def test_the_mock_asks_what_the_wheel_asks(name: str) -> None:
-    """Each function of the mock calls, or refuses, an object exactly as the real CuPy does."""
+def test_the_fake_asks_what_the_wheel_asks(name: str) -> None:
+    """Each function of the fake calls, or refuses, an object exactly as the real CuPy does."""
     wheel = pytest.importorskip("cupy")
-    functions = [getattr(module, name) for module in (mock(OWN), wheel)]
-    if name in mock(OWN).UFUNCS:
+    functions = [getattr(module, name) for module in (fake(FAKE), wheel)]
+    if name in fake(FAKE).UFUNCS:
         assert functions[0].nin == functions[1].nin
     arguments = ARGUMENTS.get(name, lambda p: (1.0,) * (getattr(functions[0], "nin", 1) - 1) + (p,))
     answers = [asked(function, arguments(Probe())) for function in functions]
@@ -271,13 +271,13 @@ def test_the_mock_asks_what_the_wheel_asks(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", "add sub mul truediv floordiv mod pow matmul gt lt".split())
-def test_operators_of_the_mock_hand_over_as_those_of_the_wheel(name: str) -> None:
+def test_operators_of_the_fake_hand_over_as_those_of_the_wheel(name: str) -> None:
     """An array of CuPy's on the left calls NumPy's function, which asks what is on the right."""
     pytest.importorskip("cupy")
     as_cupy = import_module("emulated_cupy").as_cupy
     answers = [
         asked(getattr(operator, name), (array, Probe()))
-        for array in (mock(OWN).ndarray(np.ones(2)), as_cupy(np.ones(2)))
+        for array in (fake(FAKE).ndarray(np.ones(2)), as_cupy(np.ones(2)))
     ]
     assert answers[0] == answers[1]
     assert answers[0][0] == "numpy"

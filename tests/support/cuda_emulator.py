@@ -1,4 +1,7 @@
-"""CUDA kernels without a GPU: compiled for one by nvcc or NVRTC, and run on the host by g++."""
+"""A host emulator of CUDA: kernels are built by g++ and run on the host, thread after thread.
+
+For a GPU they are compiled too, by nvcc or NVRTC, and not run.
+"""
 
 import ctypes
 import shutil

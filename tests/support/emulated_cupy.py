@@ -1,4 +1,4 @@
-"""CuPy's own arrays over the host's memory, and its launches on the host: a CuPy without a GPU.
+"""CuPy's own arrays over the host's memory, with emulated launches: CuPy without a GPU.
 
 Whatever is not replaced here still needs a device, so that a test which passes has allocated
 nothing on one, and has not waited for one.
@@ -45,13 +45,13 @@ def as_cupy(array: Any, device: int = 0) -> Any:
 
 
 def zeros(shape: Any, dtype: Any = float, order: str = "C") -> Any:
-    """Stand in for `cupy.zeros`, which alone makes the slots of an optimizer."""
+    """Emulate `cupy.zeros`, which alone makes the slots of an optimizer."""
     return as_cupy(np.zeros(shape, dtype, order))  # type: ignore[call-overload]
 
 
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
-    """Let CuPy launch on the host."""
+    """Let CuPy launch in the emulator."""
     if cupy.is_available():
         pytest.skip("there is a GPU, on which the tests marked gpu run")
     try:

@@ -1,4 +1,4 @@
-"""Launches on the host: what of `cupy.cuda` a step needs, for CuPy's arrays over host memory."""
+"""Emulated launches: what of `cupy.cuda` a step needs, on arrays over the host's memory."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ class Host:
         self.recording: list[Callable[[], None]] | None = None
 
     def kernel(self, code: str, name: str, options: tuple[str, ...]) -> Callable[..., None]:
-        """Stand in for `cupy.RawKernel`."""
+        """Emulate `cupy.RawKernel`."""
         self.kernels.append((code, name, options))
 
         def launch(grid: tuple[int, ...], block: tuple[int], args: tuple[Any, ...]) -> None:
@@ -60,7 +60,7 @@ def as_passed(x: Any) -> Any:
 
 
 class Device:
-    """Stand in for `cupy.cuda.Device`: the device that is current inside."""
+    """An emulated `cupy.cuda.Device`: the device that is current inside."""
 
     def __init__(self, host: Host, number: int) -> None:
         self.host, self.number = host, number
@@ -73,7 +73,7 @@ class Device:
 
 
 class Stream:
-    """Stand in for `cupy.cuda.Stream`: launches are noted while a graph is recorded."""
+    """An emulated `cupy.cuda.Stream`: launches are noted while a graph is recorded."""
 
     def __init__(self, host: Host, non_blocking: bool) -> None:
         assert non_blocking  # the default stream cannot record
@@ -95,7 +95,7 @@ class Stream:
 
 
 class Graph:
-    """Stand in for `cupy.cuda.Graph`."""
+    """An emulated `cupy.cuda.Graph`: launches that were noted."""
 
     def __init__(self, noted: list[Callable[[], None]]) -> None:
         self.noted = noted

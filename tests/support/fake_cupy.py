@@ -1,4 +1,4 @@
-"""CuPy's way to call functions, on arrays that lie on the host: loaded under the name `cupy`.
+"""A fake CuPy: its way to call functions, on arrays of the host; loaded under the name `cupy`.
 
 Elementwise functions ask their arguments first, reductions call a method with every option, and
 the others refuse arrays that are not CuPy's. `test_cupy_functions.py` compares all with the wheel.
@@ -259,5 +259,5 @@ def __getattr__(name: str) -> Any:
     """Return dtypes and constants, which are NumPy's."""
     found = getattr(np, name, None)
     if found is None or (callable(found) and not isinstance(found, type)):
-        raise AttributeError(f"this mock of CuPy has no {name}")
+        raise AttributeError(f"this fake CuPy has no {name}")
     return found

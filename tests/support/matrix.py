@@ -34,8 +34,8 @@ USAGES = {
     Usage.STRICT_2024: "the standard and nothing else, every optional feature off, on three of "
     "its simulated devices, one of them without float64",
     Usage.STRICT_2025: "the same for the next version, on four devices",
-    Usage.FAKE_DEVICE: "a mock CuPy: nothing converts to NumPy, mixes with it or gives a scalar, "
-    "and every call that would wait for the device is recorded",
+    Usage.FAKE_DEVICE: "a fake device library: nothing converts to NumPy, mixes with it or gives "
+    "a scalar, and every call that would wait for the device is recorded",
     Usage.TORCH_32: "tensors of the CPU, float32 by default",
     Usage.TORCH_64: "tensors of the CPU, float64 by default",
     Usage.JAX: "one call after the other",
@@ -43,7 +43,7 @@ USAGES = {
     "above",
     Usage.DASK: "lazy arrays",
     Usage.CUPY_ON_HOST: "the CuPy wheel without a GPU: its own arrays over host memory and "
-    "our kernels built by g++; for losses, its functions on the arrays of a mock",
+    "our kernels built by g++; for losses, its functions on the arrays of a fake CuPy",
     Usage.CUPY: "`pytest -m gpu`",
 }
 """Rows, and what they are."""

@@ -1,4 +1,4 @@
-"""The rule as CUDA C: the source of its kernels, generated from its trace.
+"""A rule as CUDA C: the source of its kernels, generated from its trace.
 
 Arrays of 16 bits are read into float32 and rounded to nearest even, once, when they are written.
 Compiled with `OPTIONS`, a kernel computes what the plain rule computes, bit for bit: the compiler
@@ -6,15 +6,18 @@ must not contract a product and a sum. As in NumPy, `maximum` gives NaN where an
 which of two zeros it gives is open there, and here it is the first.
 """
 
+from collections.abc import Collection
 from typing import NamedTuple
 
-from adamax_adapters.backends.trace import OUTPUTS, SCALARS, trace
+from adamax.rule import Rule
+from adamax_adapters.backends.trace import Trace, trace
 
-__all__ = ["CAPACITY", "DENSE", "OPTIONS", "ROWS", "source"]
+__all__ = ["DENSE", "OPTIONS", "ROWS", "capacity", "source"]
 
 OPTIONS = ("--fmad=false",)
 DENSE, ROWS = "adamax_dense", "adamax_rows"
-CAPACITY = 100  # arrays of one launch: their addresses fill the 4 KiB that a kernel may be passed
+PASSED_BYTES = 4096  # of arguments that a kernel may be passed
+SCALARS = 12  # which have room among them, at least
 
 OPERATIONS = {
     "abs": "absolute({})",
@@ -22,7 +25,9 @@ OPERATIONS = {
     "divide": "{} / {}",
     "maximum": "maximum({}, {})",
     "multiply": "{} * {}",
+    "positive": "{}",
     "subtract": "{} - {}",
+    "where": "{} != 0 ? {} : {}",
 }
 
 
@@ -48,10 +53,7 @@ ABSOLUTE = {"float": "fabsf", "double": "fabs"}
 TEMPLATE = """\
 {headers}
 struct Address {{
-    {p}* p;
-    const {g}* g;
-    {real}* m;
-    {real}* u;
+{pointers}
     long long size;  // elements of g
 }};
 
@@ -104,18 +106,25 @@ extern "C" __global__ void {rows}(
 """
 
 
-def source(p: str, g: str, compute: str, device_step_size: bool = False) -> str:
-    """Return the source of the kernels `DENSE` and `ROWS`.
+def capacity(rule: Rule) -> int:
+    """Return how many arrays a launch may advance: their addresses are passed with it."""
+    scalars = 8 * max(len(rule.scalars), SCALARS)
+    return (PASSED_BYTES - scalars) // (8 * len((*trace(rule).arrays, "size")))
+
+
+def source(rule: Rule, p: str, g: str, compute: str, from_device: Collection[str] = ()) -> str:
+    """Return the source of the kernels `DENSE` and `ROWS` of a rule.
 
     Parameters
     ----------
+    rule : Rule
     p, g : {'float16', 'bfloat16', 'float32', 'float64'}
         Dtypes of the parameter and of the gradient.
     compute : {'float32', 'float64'}
-        Dtype of m and u, in which the step is computed.
-    device_step_size : bool
-        Whether the step size is read from device memory, so that a CUDA graph that is launched
-        again finds that of its step, or is passed like the other coefficients.
+        Dtype of the state, in which the step is computed.
+    from_device : collection of str
+        Scalars that are read from device memory, so that a CUDA graph that is launched again finds
+        those of its step. The others are passed with the launch.
 
     Returns
     -------
@@ -124,44 +133,51 @@ def source(p: str, g: str, compute: str, device_step_size: bool = False) -> str:
 
     Examples
     --------
-    >>> "const float t6 = t5 + epsilon;" in source("float32", "float32", "float32")
+    >>> from adamax.rule import ADAMAX
+    >>> "const float t6 = t5 + c_epsilon;" in source(ADAMAX, "float32", "float32", "float32")
     True
     """
-    real = STORAGE[compute].c_type
+    traced = trace(rule)
+    stored, real = STORAGE[p], STORAGE[compute].c_type
     headers = {STORAGE[dtype].header for dtype in (p, g)} - {None}
-    pointers = {"step_size"} if device_step_size else set()
+    c_types = {"p": f"{stored.c_type}*", "g": f"const {STORAGE[g].c_type}*"}
+    # A scalar may have the name of something else in a kernel.
+    scalars = {name: f"c_{name}" for name in traced.scalars}
+    passed = {
+        name: f"const {real}* {c}" if name in from_device else f"{real} {c}"
+        for name, c in scalars.items()
+    }
     return TEMPLATE.format(
         headers="".join(f"#include <{header}>\n" for header in headers),
-        p=STORAGE[p].c_type,
-        g=STORAGE[g].c_type,
+        pointers="\n".join(f"    {c_types.get(x, f'{real}*')} {x};" for x in traced.arrays),
         real=real,
         absolute=ABSOLUTE[real],
-        capacity=CAPACITY,
-        body="\n".join(f"    {line};" for line in _body(STORAGE[p], real)),
+        capacity=capacity(rule),
+        body="\n".join(f"    {line};" for line in _body(traced, scalars, stored, real)),
         load=STORAGE[g].load.format("at.g[i]"),
         load_listed=STORAGE[g].load.format("at.g[order[k] * width + i]"),
-        scalars=", ".join(f"{real} {name}" for name in SCALARS),
-        parameters=", ".join(
-            f"const {real}* {name}" if name in pointers else f"{real} {name}" for name in SCALARS
-        ),
-        arguments=", ".join(f"*{name}" if name in pointers else name for name in SCALARS),
+        scalars=", ".join(f"{real} {c}" for c in scalars.values()),
+        parameters=", ".join(passed.values()),
+        arguments=", ".join(f"*{c}" if x in from_device else c for x, c in scalars.items()),
         dense=DENSE,
         rows=ROWS,
     )
 
 
-def _body(p: Storage, real: str) -> list[str]:
-    """Return the statements that advance element j of p, m and u by the gradient g."""
-    traced = trace()
+def _body(traced: Trace, scalars: dict[str, str], p: Storage, real: str) -> list[str]:
+    """Return the statements that advance element j of p and of the state by the gradient g."""
+    storage = {"p": p}
     plain = Storage(real)
-    storage = {"p": p, "m": plain, "u": plain}
-    lines = [f"const {real} {x} = {storage[x].load.format(f'at.{x}[j]')}" for x in OUTPUTS]
+    lines = [
+        f"const {real} {x} = {storage.get(x, plain).load.format(f'at.{x}[j]')}"
+        for x in traced.written
+    ]
     lines += [
-        f"const {real} {result} = {OPERATIONS[op].format(*operands)}"
+        f"const {real} {result} = {OPERATIONS[op].format(*[scalars.get(x, x) for x in operands])}"
         for op, operands, result in traced.instructions
     ]
     lines += [
-        f"at.{x}[j] = {storage[x].store.format(result)}"
-        for x, result in zip(OUTPUTS, traced.outputs, strict=True)
+        f"at.{x}[j] = {storage.get(x, plain).store.format(result)}"
+        for x, result in zip(traced.written, traced.outputs, strict=True)
     ]
     return lines

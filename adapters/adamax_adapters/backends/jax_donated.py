@@ -7,8 +7,9 @@ A value that Python still refers to stays whole. One that an array shares its me
 from functools import partial
 
 from adamax_adapters.backends import jax
+from adamax_adapters.backends.donation import read_parameters_too
 
 __all__ = ["dense", "rows"]
 
-dense = partial(jax.dense, donate_read=True)
-rows = partial(jax.rows, donate_read=True)
+dense = partial(jax.dense, donate=read_parameters_too)
+rows = partial(jax.rows, donate=read_parameters_too)

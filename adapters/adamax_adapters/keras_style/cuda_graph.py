@@ -8,7 +8,7 @@ import cupy
 
 from adamax._arrays import Array, is_cupy_array
 from adamax.variable import Variable
-from adamax_adapters.backends.cupy import step_size_from
+from adamax_adapters.backends.cupy import scalars_from
 from adamax_adapters.keras_style.hyperparameters import coefficients_of
 from adamax_adapters.keras_style.optimizer import Adamax
 from adamax_adapters.keras_style.weights import step_after
@@ -46,7 +46,7 @@ def captured(optimizer: Adamax, step: Callable[[], Any]) -> Callable[[], Variabl
     """
     step_sizes = {dtype: cupy.zeros((), dtype) for dtype in ("float32", "float64")}
     stream, pool = cupy.cuda.Stream(non_blocking=True), cupy.cuda.MemoryPool()
-    with step_size_from(step_sizes):
+    with scalars_from({"step_size": step_sizes}):
         # A step like any other, which makes the slots and compiles the kernels.
         _set_next(step_sizes, optimizer)
         step()

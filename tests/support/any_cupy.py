@@ -1,4 +1,4 @@
-"""`import cupy` on any machine: the mock, with its own functions or those of the real CuPy."""
+"""`import cupy` on any machine: the fake CuPy, with its own functions or those of the real CuPy."""
 
 import sys
 from collections.abc import Iterator
@@ -19,15 +19,16 @@ from libraries import Usage
 
 from adamax_adapters import backends, keras_style
 
-OWN, WHEEL, REAL = "mock", "wheel", "gpu"
-"""The mock's functions on its arrays, CuPy's functions on them, or CuPy on a GPU."""
+FAKE, WHEEL, REAL = "fake", "wheel", "gpu"
+"""The fake's functions on its arrays, CuPy's functions on them, or CuPy on a GPU."""
 
 BOUND = ((backends, "cupy"), (keras_style, "cuda_graph"))
 """Packages and their modules that are bound to the CuPy that they were imported with."""
 
 
 @cache
-def mock(whose: str) -> Any:
+def fake(whose: str) -> Any:
+    """Return the fake CuPy, with its own functions or those of the wheel."""
     spec = spec_from_file_location("cupy", Path(__file__).with_name("fake_cupy.py"))
     assert spec is not None
     assert spec.loader is not None
@@ -43,8 +44,8 @@ def mock(whose: str) -> Any:
 
 @contextmanager
 def in_place(whose: str) -> Iterator[ModuleType]:
-    """Let `import cupy` give the mock in the block; its launches run on the host."""
-    module = mock(whose)
+    """Let `import cupy` give the fake in the block; its launches run in the emulator."""
+    module = fake(whose)
     host = Host()
     module.RawKernel = host.kernel
     module.cuda = SimpleNamespace(
@@ -73,14 +74,14 @@ def _gradients(usage: Usage) -> pytest.MarkDecorator:
 
 @pytest.fixture(
     params=[
-        OWN,
+        FAKE,
         pytest.param(WHEEL, marks=_gradients(Usage.CUPY_ON_HOST)),
         pytest.param(REAL, marks=[pytest.mark.gpu, _gradients(Usage.CUPY)]),
     ]
 )
 def cupy(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
     """The module that `import cupy` gives in the test."""
-    real = None if request.param == OWN else pytest.importorskip("cupy")
+    real = None if request.param == FAKE else pytest.importorskip("cupy")
     if request.param != REAL:
         with in_place(request.param) as module:
             yield module
