@@ -214,63 +214,6 @@ def test_jax_guards_products_that_are_summed(monkeypatch: pytest.MonkeyPatch) ->
     assert guards == {"_rounded": 2}
 
 
-@pytest.mark.parametrize("backend", ["jax", "jax_donated"])
-def test_jax_donates_its_own_arrays_alone(backend: BackendName) -> None:
-    """Arrays that a step has made are donated to the next; those that a user holds are not."""
-    jnp = pytest.importorskip("jax.numpy")
-    brought = jnp.ones(100_000)
-    w, optimizer = Variable(brought), Adamax(0.1, backend=backend)
-
-    def step() -> int:
-        optimizer.apply_gradients([(jnp.ones(100_000), w)])
-        return int(w.held.unsafe_buffer_pointer())
-
-    first = step()
-    assert step() == first
-    held = w.value
-    copy = np.array(held)
-    moment = optimizer.get_slot(w, "m").value
-    assert step() != first
-    np.testing.assert_array_equal(np.asarray(held), copy)
-    np.testing.assert_array_equal(np.asarray(brought), np.ones(100_000))
-    np.testing.assert_allclose(np.asarray(moment), 0.19, rtol=1e-6)
-
-
-ALIASES: dict[str, Callable[[Any, Any], Any]] = {
-    "device_put": lambda x, jax: jax.device_put(x, jax.devices()[0]),
-    "to_device": lambda x, jax: x.to_device(jax.devices()[0]),
-    "addressable_data": lambda x, jax: x.addressable_data(0),
-}
-
-
-@pytest.mark.parametrize("alias", ALIASES)
-@pytest.mark.parametrize("part", ["variable", "slot"])
-def test_jax_keeps_the_memory_of_an_alias(alias: str, part: str) -> None:
-    """An array of the same memory, which no count of references shows, outlives later steps."""
-    jax = pytest.importorskip("jax")
-    w, optimizer = Variable(jax.numpy.ones(3)), Adamax(0.1)
-    for _ in range(2):
-        optimizer.apply_gradients([(jax.numpy.ones(3), w)])
-    read = w if part == "variable" else optimizer.get_slot(w, "m")
-    expected = read.numpy()
-    kept = ALIASES[alias](read.value, jax)
-    for _ in range(3):
-        optimizer.apply_gradients([(jax.numpy.ones(3), w)])
-    np.testing.assert_array_equal(np.asarray(kept), expected)
-
-
-def test_jax_donates_what_was_read_if_it_is_told_to() -> None:
-    """A step deletes the parameter that was read, and let go, with jax_donated alone."""
-    jnp = pytest.importorskip("jax.numpy")
-    for backend in ("jax", "jax_donated"):
-        w, optimizer = Variable(jnp.ones(3)), Adamax(0.1, backend=backend)
-        for _ in range(2):
-            optimizer.apply_gradients([(w.value * 1.0, w)])
-        alias = w.value.addressable_data(0)
-        optimizer.apply_gradients([(jnp.ones(3), w)])
-        assert alias.is_deleted() == (backend == "jax_donated")
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_process_has_threads_of_its_own() -> None:
     """After threads have been used, a fork takes a step too, instead of waiting for them."""

@@ -54,21 +54,18 @@ RULES = {
     "third state": Rule(remembering, (*ADAMAX.scalars, "factor"), ("m", "u", "before")),
 }
 DTYPES = ("float16", "bfloat16", "float32", "float64")
-WAYS = [
-    pytest.param("cupy", marks=needs_gxx),
-    "jax",
-]
+each_way = pytest.mark.parametrize("way", [pytest.param("cupy", marks=needs_gxx), "jax"])
 
 
 @contextmanager
-def arrays_of(way: str, dtype: str) -> Iterator[Callable[[Any], Any]]:
+def arrays_of(way: str, wide: bool = False) -> Iterator[Callable[[Any], Any]]:
     """Yield what makes arrays of a library, of NumPy's."""
     if way == "cupy":
         with in_place(FAKE) as cupy:
             yield cupy.asarray
     else:
         jax = pytest.importorskip("jax")
-        with jax.enable_x64(dtype == "float64"):
+        with jax.enable_x64(wide):
             yield lambda x: jax.numpy.asarray(x)
 
 
@@ -91,40 +88,47 @@ def same_bits(got: Any, wanted: Any) -> None:
 
 
 def variables(arrays: Any, asarray: Callable[[Any], Any]) -> tuple[Variable, ...]:
-    return tuple(Variable.of_array(asarray(x), "x") for x in arrays)
+    return tuple(Variable.of_array(asarray(x.copy()), "x") for x in arrays)
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("dtype", DTYPES)
+@each_way
 @pytest.mark.parametrize("name", RULES)
-def test_every_rule_has_the_bits_of_plain_array_calls(way: str, dtype: str, name: str) -> None:
-    """Dense and in rows, in steps one after the other, a rule computes what it says."""
+def test_every_rule_has_the_bits_of_plain_array_calls(way: str, name: str) -> None:
+    """Parameters of all dtypes in one step, and in the next, are where the rule puts them."""
     rule = RULES[name]
-    p, _, *state = made(rule, dtype, (5, 3), 0)
-    indices = np.array([4, 1, 4, 0, 4])
-    with arrays_of(way, dtype) as asarray:
-        dense, table = (variables((p.copy(), *(x.copy() for x in state)), asarray) for _ in "ab")
-        backend = backend_for(dense[0].held, "x", way)
-        prepare = backend.dense([dense], rule)
-        wanted = (p, *state)
-        rows = wanted
+    wanted = [made(rule, dtype, (5, 3), 0) for dtype in DTYPES]
+    with arrays_of(way, wide=True) as asarray:
+        targets = [variables((p, *state), asarray) for p, _, *state in wanted]
+        prepare = backend_for(targets[0][0].held, "x", way).dense(targets, rule)
         for seed in (1, 2):
-            g = made(rule, dtype, (5, 3), seed)[1]
-            prepare([asarray(g)], C)()
-            wanted = advanced(rule, wanted[0], g, wanted[1:], C, np)
-            same_bits([x.numpy() for x in dense], wanted)
-
-            slices = IndexedSlices(asarray(g), asarray(indices))
-            backend.rows(table, slices, C, rule)()
-            sums, order, _ = sum_duplicates(IndexedSlices(g, indices), np)
-            parts = [x[order] for x in rows]
-            rows = tuple(x.copy() for x in rows)
-            for x, new in zip(rows, advanced(rule, parts[0], sums, parts[1:], C, np), strict=True):
-                x[order] = new
-            same_bits([x.numpy() for x in table], rows)
+            gradients = [made(rule, dtype, (5, 3), seed)[1] for dtype in DTYPES]
+            prepare([asarray(g) for g in gradients], C)()
+            for arrays, g, target in zip(wanted, gradients, targets, strict=True):
+                p, _, *state = arrays
+                arrays[0], *arrays[2:] = advanced(rule, p, g, state, C, np)
+                same_bits([x.numpy() for x in target], [arrays[0], *arrays[2:]])
 
 
-@pytest.mark.parametrize("way", WAYS)
+@each_way
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize("name", RULES)
+def test_rows_have_the_bits_of_plain_array_calls(way: str, name: str, dtype: str) -> None:
+    """Rows that are listed several times take one step by their sum; the others stay."""
+    rule = RULES[name]
+    p, g, *state = made(rule, dtype, (5, 3), 0)
+    indices = np.array([4, 1, 4, 0, 4])
+    with arrays_of(way) as asarray:
+        table = variables((p, *state), asarray)
+        slices = IndexedSlices(asarray(g), asarray(indices))
+        backend_for(table[0].held, "x", way).rows(table, slices, C, rule)()
+        sums, rows, _ = sum_duplicates(IndexedSlices(g, indices), np)
+        new = advanced(rule, p[rows], sums, [x[rows] for x in state], C, np)
+        for x, row in zip((p, *state), new, strict=True):
+            x[rows] = row
+        same_bits([x.numpy() for x in table], (p, *state))
+
+
+@each_way
 @pytest.mark.parametrize("kind", [float, np.float32, np.bool_])
 def test_nothing_changes_where_the_flag_is_0(way: str, kind: Any) -> None:
     """No bit, whatever the gradient is, of a flag that the host knows or that is on the device."""
@@ -132,8 +136,8 @@ def test_nothing_changes_where_the_flag_is_0(way: str, kind: Any) -> None:
     bad = np.array([np.nan, np.inf, -np.inf, 1.0], np.float32)
     p, _, *state = made(rule, "float32", (4,), 0)
     p[1] = np.nan
-    with arrays_of(way, "float32") as asarray:
-        target = variables((p.copy(), *(x.copy() for x in state)), asarray)
+    with arrays_of(way) as asarray:
+        target = variables((p, *state), asarray)
         backend = backend_for(target[0].held, "x", way)
         for value in (0, 1):
             flag = kind(value) if kind is float else asarray(np.asarray(kind(value)))
@@ -147,13 +151,13 @@ def test_nothing_changes_where_the_flag_is_0(way: str, kind: Any) -> None:
         assert np.isnan(target[1].numpy()[[0, 3]]).all()
 
 
-@pytest.mark.parametrize("way", WAYS)
+@each_way
 def test_scalars_may_be_on_the_device(way: str) -> None:
     """A 0-d array of another dtype does not promote what it meets; a kernel reads it there."""
     rule = RULES["flagged chain"]
     p, g, *state = made(rule, "float32", (4,), 0)
-    with arrays_of(way, "float32") as asarray:
-        target = variables((p.copy(), *(x.copy() for x in state)), asarray)
+    with arrays_of(way) as asarray:
+        target = variables((p, *state), asarray)
         given = {name: np.asarray(getattr(C, name), np.float16) for name in ("factor", "step_size")}
         backend = backend_for(target[0].held, "x", way)
         c = C._replace(**{name: asarray(x) for name, x in given.items()})
@@ -162,7 +166,7 @@ def test_scalars_may_be_on_the_device(way: str) -> None:
         same_bits([x.numpy() for x in target], wanted)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@each_way
 @given(
     p=st.lists(st.floats(-1e3, 1e3, width=32), min_size=7, max_size=7),
     name=st.sampled_from(sorted(RULES)),
@@ -176,7 +180,7 @@ def test_scalars_and_numbers_may_be_any(
     _, g, *state = made(rule, "float32", (7,), 5)
     param = np.array(p, np.float32)
     c = C._replace(**scalars)
-    with arrays_of(way, "float32") as asarray:
-        target = variables((param.copy(), *(x.copy() for x in state)), asarray)
+    with arrays_of(way) as asarray:
+        target = variables((param, *state), asarray)
         backend_for(target[0].held, "x", way).dense([target], rule)([asarray(g)], c)()
         same_bits([x.numpy() for x in target], advanced(rule, param, g, state, c, np))

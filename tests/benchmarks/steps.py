@@ -16,6 +16,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import torch
+from donation import SECTIONS
 from interleaved import Taken, take_turns
 from matplotlib import pyplot as plt
 from ours import copied, jitted_step, rows_step, step, streamed
@@ -124,6 +125,7 @@ PARTS: Sequence[tuple[str, str, str, Callable[[], Results]]] = [
     ("200 arrays of 1,000 float32", "ms", "ours, NumPy with numba", small),
     ("8,192 rows of a table of 1,000,000 x 64", "ms", "ours, NumPy with numba", rows),
     ("8,192 rows of a larger table, with numba", "ms", "1,000,000 rows", tables),
+    *SECTIONS,
     ("Time per parameter, with numba", "ns", f"{LARGE:,}", sizes),
 ]
 
