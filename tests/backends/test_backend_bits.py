@@ -45,12 +45,12 @@ def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     if request.param:
         monkeypatch.setenv("OMP_NUM_THREADS", "3")
         for module, name, value in (
-            (memory, "BLOCK", 8),
-            (memory, "SMALL", 6),
-            (memory, "TOGETHER", 8),
-            (numpy_backend, "BLOCK", 32),
-            (numpy_backend, "GATHERED_BLOCK", 16),
-            (threads, "PART", 4),
+            (memory, "BLOCK_ELEMENTS", 8),
+            (memory, "SMALL_ELEMENTS", 6),
+            (memory, "TOGETHER_ELEMENTS", 8),
+            (numpy_backend, "BLOCK_BYTES", 32),
+            (numpy_backend, "GATHERED_BLOCK_BYTES", 16),
+            (threads, "PART_ELEMENTS", 4),
         ):
             monkeypatch.setattr(module, name, value)
 
@@ -89,21 +89,21 @@ def numbers(dtype: str, all_of_them: bool) -> st.SearchStrategy[float]:
 
 
 def laid_out(array: Array, layout: str) -> Array:
-    """Return an array with these elements and another place for each in memory."""
+    """Return an array of these elements that lies in memory in another way."""
     if layout == "F":
         return np.array(array, order="F")
     if layout == "misaligned":
         bytes_ = np.zeros(array.nbytes + 1, np.uint8)
-        place = bytes_[1:].view(array.dtype).reshape(array.shape)
+        laid = bytes_[1:].view(array.dtype).reshape(array.shape)
     elif layout == "other end first":
-        place = np.zeros(array.shape, array.dtype.newbyteorder())
+        laid = np.zeros(array.shape, array.dtype.newbyteorder())
     elif layout in ("every other", "backwards") and array.ndim:
         step = 2 if layout == "every other" else -1
-        place = np.zeros((abs(step) * array.shape[0], *array.shape[1:]), array.dtype)[::step]
+        laid = np.zeros((abs(step) * array.shape[0], *array.shape[1:]), array.dtype)[::step]
     else:
-        place = np.zeros(array.shape, array.dtype)
-    place[...] = array
-    return place
+        laid = np.zeros(array.shape, array.dtype)
+    laid[...] = array
+    return laid
 
 
 def in_library(array: Array, module: Any, draw: Any) -> Array:
@@ -111,8 +111,8 @@ def in_library(array: Array, module: Any, draw: Any) -> Array:
     if module.__name__ == "jax.numpy":
         return module.asarray(array)
     known = LAYOUTS if module is np else LAYOUTS[:3]
-    place = laid_out(array, draw(st.sampled_from(known)))
-    return place if module is np else module.from_numpy(place)
+    laid = laid_out(array, draw(st.sampled_from(known)))
+    return laid if module is np else module.from_numpy(laid)
 
 
 def assert_same_bits(got: Array, expected: Array) -> None:
@@ -200,7 +200,8 @@ def test_row_steps_are_those_of_the_rule(way: tuple[Any, BackendName], data: st.
         optimizer.apply_gradients([(slices, table)])
         c = coefficients(t, learning_rate=0.5, beta_1=0.9, beta_2=0.999, epsilon=1e-7)
         with np.errstate(all="ignore"):
-            p, m, u = step_rows(p, IndexedSlices(values.astype(wide), indices), m, u, c)
+            given_slices = IndexedSlices(values.astype(wide), indices)
+            p, m, u = step_rows(p, given_slices, (m, u), c)
     assert_same_bits(table, p)
     assert_same_bits(optimizer.get_slot(table, "m").numpy(), m)
     assert_same_bits(optimizer.get_slot(table, "v").numpy(), u)
@@ -225,7 +226,7 @@ def test_bfloat16_is_computed_in_float32() -> None:
 def test_threads_do_not_change_a_bit(backend: BackendName, monkeypatch: pytest.MonkeyPatch) -> None:
     """An array that is shared out to one, two or five threads ends the same."""
     pytest.importorskip(f"adamax_adapters.backends.{backend}")
-    monkeypatch.setattr(threads, "PART", 1000)
+    monkeypatch.setattr(threads, "PART_ELEMENTS", 1000)
     results = []
     for count in "125":
         monkeypatch.setenv("OMP_NUM_THREADS", count)
@@ -240,7 +241,7 @@ def test_threads_do_not_change_a_bit(backend: BackendName, monkeypatch: pytest.M
 
 def test_overflow_in_a_thread_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread warns of overflow as little as the caller's own does: the result is infinite."""
-    monkeypatch.setattr(threads, "PART", 1000)
+    monkeypatch.setattr(threads, "PART_ELEMENTS", 1000)
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
     w, grad = Variable(np.full(10_000, -3e38, np.float32)), np.ones(10_000, np.float32)
     Adamax(3e38, beta_1=0, backend="numpy").apply_gradients([(grad, w)])
@@ -251,8 +252,8 @@ def test_arrays_of_the_example_layouts_are_what_they_say() -> None:
     """The layouts that the properties draw from are there: none of them is plain C."""
     array = np.arange(12.0).reshape(3, 4)
     for layout in LAYOUTS:
-        place = laid_out(array, layout)
-        np.testing.assert_array_equal(place, array)
-        plain = place.flags.c_contiguous and place.flags.aligned and place.dtype.isnative
+        laid = laid_out(array, layout)
+        np.testing.assert_array_equal(laid, array)
+        plain = laid.flags.c_contiguous and laid.flags.aligned and laid.dtype.isnative
         assert plain == (layout == "C")
-    assert array_api_compat.is_numpy_array(place)
+    assert array_api_compat.is_numpy_array(laid)

@@ -11,7 +11,7 @@ from rule_cases import CASES, MORE_SCALARS, MORE_STATE, Case
 from adamax import IndexedSlices, Variable
 from adamax.rule import ADAMAX, Rule, advanced, coefficients, with_scalars
 from adamax.sparse import step_rows
-from adamax.variants import EPSILON_INSIDE, SHARED_SCALE, linked
+from adamax.variants import SHARED_SCALE, linked
 from adamax_adapters.backends.contract import Target
 
 Array = Any
@@ -176,7 +176,7 @@ def test_torch_decides_on_the_device() -> None:
 
 
 def test_bfloat16_is_stepped_in_the_dtype_of_the_state() -> None:
-    """Parameters that NumPy cannot see take the steps of any rule in float32, rounded at the end."""
+    """Parameters that NumPy cannot see take any rule's steps in float32, rounded at the end."""
     torch = pytest.importorskip("torch")
     backend = pytest.importorskip("adamax_adapters.backends.torch")
     for case in CASES.values():

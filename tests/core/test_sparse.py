@@ -52,7 +52,7 @@ def stepped(
 ) -> tuple[Array, ...]:
     def step(arrays: tuple[Array, ...], gradient: IndexedSlices) -> tuple[Array, ...]:
         p, m, u = arrays
-        return step_rows(p, gradient, m, u, c)
+        return step_rows(p, gradient, (m, u), c)
 
     return tuple(library.compiled(step)(arrays, gradient))
 
@@ -125,7 +125,7 @@ def test_no_rows(library: Library) -> None:
         found = stepped(library, given, empty, at(1))
         for new, old in zip(read(library, found), read(library, given), strict=True):
             np.testing.assert_array_equal(new, old)
-        indices, *rows = rows_of(given[0], empty, *given[1:], at(1))
+        indices, *rows = rows_of(given[0], empty, given[1:], at(1))
         assert [array.shape for array in (indices, *rows)] == [(0,), (0, 2), (0, 2), (0, 2)]
 
 
@@ -168,7 +168,7 @@ def test_equal_indices_carry_equal_rows(library: Library) -> None:
     """`rows_of` returns rows in ascending order, one for every listed index, duplicates alike."""
     given = table(library, X, M, U)
     gradient = slices(library, [[1, 2], [3, 4], [5, 6], [7, 8]], [3, 0, 3, 1])
-    indices, *rows = rows_of(given[0], gradient, *given[1:], at(1))
+    indices, *rows = rows_of(given[0], gradient, given[1:], at(1))
     np.testing.assert_array_equal(library.read(indices, "int32"), [0, 1, 3, 3])
     whole = read(library, stepped(library, given, gradient, at(1)))
     for row, new in zip(read(library, tuple(rows)), whole, strict=True):
@@ -302,4 +302,4 @@ def test_arrays_of_two_libraries_are_refused(standard_only: None) -> None:
     """Values of another library than the table's are a TypeError."""
     gradient = IndexedSlices(array_api_strict.ones((1, 2)), np.array([0]))
     with pytest.raises(TypeError, match="Multiple namespaces"):
-        step_rows(X, gradient, M, U, at(1))
+        step_rows(X, gradient, (M, U), at(1))

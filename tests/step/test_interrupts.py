@@ -43,7 +43,7 @@ def handler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     Afterwards every signal must have the handler that it had before.
     """
-    monkeypatch.setattr(threads, "PART", 5000)
+    monkeypatch.setattr(threads, "PART_ELEMENTS", 5000)
 
     def interrupt(number: int, frame: Any) -> None:
         raise Interrupt

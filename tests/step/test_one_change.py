@@ -228,7 +228,7 @@ def test_moments_that_are_read_beside_a_thread_are_of_one_step(
     look: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Weights, pickles and copies that are made while a thread trains hold one step."""
-    monkeypatch.setattr(threads, "PART", 1000)
+    monkeypatch.setattr(threads, "PART_ELEMENTS", 1000)
     optimizer = Adamax(0.1)
     looks: dict[str, Callable[[], list[Array]]] = {
         "get_weights": optimizer.get_weights,
@@ -326,7 +326,7 @@ def test_threads_that_cannot_start_leave_the_work_to_the_caller(
         def submit(self, *_: Any) -> Any:
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
 
-    monkeypatch.setattr(threads, "PART", 5)
+    monkeypatch.setattr(threads, "PART_ELEMENTS", 5)
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
     monkeypatch.setattr(threads, "_pool", lambda process: Ended())
     w = Variable(np.ones(1000))
