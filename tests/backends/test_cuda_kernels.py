@@ -176,7 +176,7 @@ def test_rows_are_those_of_the_plain_rule(data: Any, row: tuple[int, ...]) -> No
     p, m, u = np.abs(rng.standard_normal((3, count, *row)))
     values = rng.standard_normal((indices.size, *row)) * data.draw(st.sampled_from([1, 0, -0.0]))
     inside = (indices >= 0) & (indices < count)  # what is outside the table is left out
-    wanted = step_rows(p, IndexedSlices(values[inside], indices[inside]), m, u, C)
+    wanted = step_rows(p, IndexedSlices(values[inside], indices[inside]), (m, u), C)
     launch_rows((p, values, m, u), indices, C)
     assert_same((p, m, u), wanted)
 

@@ -197,7 +197,7 @@ def test_one_launch_advances_the_listed_rows(host: Host, shape: tuple[int, ...])
     g = made((7, *shape[1:]), "float64", 8)[1]
     indices = np.array([4, 0, 9, 2, 0, -1, 5], np.int64)
     inside = np.array([0, 1, 3, 4])
-    wanted = step_rows(p, IndexedSlices(g[inside], indices[inside]), m, u, C)
+    wanted = step_rows(p, IndexedSlices(g[inside], indices[inside]), (m, u), C)
     order = np.argsort(indices, kind="stable")
     p_, g_, indices_, order_, m_, u_ = (as_cupy(x) for x in (p, g, indices, order, m, u))
     backend._rows(ADAMAX, p_, g_, indices_, order_, [m_, u_], C)()

@@ -11,7 +11,7 @@ from rule_cases import CASES, MORE_SCALARS, MORE_STATE, Case
 from adamax import IndexedSlices, Variable
 from adamax.rule import ADAMAX, Rule, advanced, coefficients, with_scalars
 from adamax.sparse import step_rows
-from adamax.variants import SHARED_SCALE, linked
+from adamax.variants import EPSILON_INSIDE, SHARED_SCALE, linked
 from adamax_adapters.backends.contract import Target
 
 Array = Any
@@ -217,3 +217,61 @@ def test_a_rule_of_ones_own(way: Way, rule: Rule) -> None:
     expected = {"p": moved, "m": [4.0, -8.0], "u": [4.0, 8.0], "mean": [-1.0, 1.0]}
     for name, variable in zip(("p", *rule.state), target, strict=True):
         np.testing.assert_array_equal(variable.numpy(), expected[name])
+
+
+def of_the_way(found: Array, expected: Array) -> float:
+    """Return the largest difference, of the largest way that an element has gone from 0."""
+    found, expected = (np.asarray(x, np.float64) for x in (found, expected))
+    return float(np.max(abs(found - expected)) / np.max(abs(expected)))
+
+
+def steps_of(rule: Rule, way: Way, gradients: Sequence[Array], **scalars: float) -> Array:
+    """Return where steps lead to from 0."""
+    (target,) = targets_on(way, [np.zeros((1 + len(rule.state), 200), gradients[0].dtype)])
+    prepare = way.backend.dense([target], rule)
+    for t, g in enumerate(gradients, start=1):
+        c = coefficients(t, learning_rate=0.01, beta_1=0.9, beta_2=0.99, epsilon=1e-3)
+        prepare([way.of(g.copy())], with_scalars(c, **scalars))()
+    return target[0].numpy()
+
+
+def fifty_gradients(dtype: str) -> list[Array]:
+    rng = np.random.default_rng(1)
+    return [
+        (rng.standard_normal(200) * 10.0 ** rng.integers(-4, 1)).astype(dtype) for _ in range(50)
+    ]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("l2", "factor"), [(0.0, 1.0), (0.3, 1.0), (0.0, -1.0), (0.3, -1.0)])
+def test_steps_of_torch(way: Way, l2: float, factor: float, dtype: str) -> None:
+    """Epsilon inside, L2 and ascent are torch's: 50 steps end two roundings apart at most."""
+    torch = pytest.importorskip("torch")
+    gradients = fifty_gradients(dtype)
+    p = torch.zeros(200, dtype=getattr(torch, dtype), requires_grad=True)
+    options = {"weight_decay": l2, "maximize": factor < 0}
+    reference = torch.optim.Adamax([p], lr=0.01, betas=(0.9, 0.99), eps=1e-3, **options)
+    for g in gradients:
+        p.grad = torch.from_numpy(g.copy())
+        reference.step()
+    rule = linked(EPSILON_INSIDE, l2=l2, factor=factor)
+    found = steps_of(rule, way, gradients, l2=l2, factor=factor)
+    # torch divides m * step_size by u, so that an element is off by a rounding of a step.
+    assert of_the_way(found, p.detach().numpy()) <= 2 * np.finfo(dtype).eps
+
+
+def test_steps_of_optax(way: Way) -> None:
+    """Epsilon inside and decoupled decay are those of `optax.adamaxw`, in float64."""
+    optax, jax = pytest.importorskip("optax"), pytest.importorskip("jax")
+    gradients = fifty_gradients("float64")
+    with jax.enable_x64(True):
+        p = jax.numpy.zeros(200)
+        reference = optax.adamaxw(0.01, b1=0.9, b2=0.99, eps=1e-3, weight_decay=0.5)
+        state = reference.init(p)
+        for g in gradients:
+            updates, state = reference.update(jax.numpy.asarray(g), state, p)
+            p = optax.apply_updates(p, updates)
+        expected = np.asarray(p)
+    keep = 1 - 0.01 * 0.5
+    found = steps_of(linked(EPSILON_INSIDE, keep=keep), way, gradients, keep=keep)
+    assert of_the_way(found, expected) <= 1e-15

@@ -302,6 +302,48 @@ def test_coefficients_are_doubles(t: int, beta_1: float) -> None:
     assert c.step_size == pytest.approx(float(exact), rel=2.0**-52 / (1 - beta_1))
 
 
+FLOATS = {"learning_rate": 0.1, "beta_1": 0.9, "beta_2": 0.99, "epsilon": 1e-7}
+
+
+@pytest.mark.parametrize("traced", [set(FLOATS), {"beta_1"}, {"learning_rate", "epsilon"}])
+@pytest.mark.parametrize("t", [1, 7, 3000])
+def test_coefficients_of_tracers(traced: set[str], t: int) -> None:
+    """Hyperparameters under `jax.jit`, and the step too, give the scalars that floats give."""
+    jax = pytest.importorskip("jax")
+    plain = {name: x for name, x in FLOATS.items() if name not in traced}
+    given = {name: FLOATS[name] for name in traced}
+    expected = coefficients(t, **FLOATS)
+    for xp in (None, jax.numpy):
+        of_step = jax.jit(lambda t, given, xp=xp: coefficients(t, **plain, **given, xp=xp))
+        np.testing.assert_allclose(of_step(t, given), expected, rtol=3e-7)
+        of_number = jax.jit(lambda given, xp=xp: coefficients(t, **plain, **given, xp=xp))
+        np.testing.assert_allclose(of_number(given), expected, rtol=3e-7)
+
+
+def test_coefficients_of_tensors() -> None:
+    """Hyperparameters that are 0-d tensors of torch stay tensors, and give the floats' scalars."""
+    torch = pytest.importorskip("torch")
+    compat = pytest.importorskip("array_api_compat.torch")
+    given = {name: torch.tensor(x, dtype=torch.float64) for name, x in FLOATS.items()}
+    for xp in (None, compat):
+        found = coefficients(5, **given, xp=xp)
+        assert all(isinstance(x, torch.Tensor) for x in found)
+        np.testing.assert_allclose([float(x) for x in found], coefficients(5, **FLOATS), rtol=2e-15)
+
+
+def test_tracers_step_as_floats_do() -> None:
+    """A step with traced hyperparameters is that with floats, but for roundings in 32 bits."""
+    jax = pytest.importorskip("jax")
+    p, g, m = jax.numpy.ones(3), jax.numpy.asarray([1.0, -2.0, 0.5]), jax.numpy.zeros(3)
+
+    def taken(given: dict[str, Any]) -> Any:
+        return step(p, g, m, m, coefficients(3, **given, xp=jax.numpy))
+
+    for found, expected in zip(jax.jit(taken)(FLOATS), taken(FLOATS), strict=True):
+        assert found.dtype == expected.dtype
+        np.testing.assert_allclose(found, expected, rtol=5e-7)
+
+
 @pytest.mark.parametrize("t", [0, -1, np.int64(0)])
 def test_steps_count_from_one(t: int) -> None:
     """A step number below 1 is an error that suspects the counter."""

@@ -1,6 +1,5 @@
 """Rules other than the default, with scalars for them: for tests of whatever executes rules."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from adamax.rule import ADAMAX, Coefficients, Rule, coefficients, with_scalars
@@ -20,19 +19,23 @@ class Case(NamedTuple):
         return found
 
 
-def partial_step(p: Array, g: Array, m: Array, u: Array, c: Any, xp: Any) -> Sequence[Any]:
+def partial_step(p: Array, g: Array, m: Array, u: Array, c: Any, xp: Any) -> tuple[Array, ...]:
     """The default, of which a ``share`` is taken: a rule with one more scalar."""
     new_p, m, u = ADAMAX.formula(p, g, m, u, c, xp)
     return p + (new_p - p) * c.share, m, u
 
 
-def averaged(p: Array, g: Array, m: Array, u: Array, mean: Array, c: Any, xp: Any) -> Sequence[Any]:
+def averaged(
+    p: Array, g: Array, m: Array, u: Array, mean: Array, c: Any, xp: Any
+) -> tuple[Array, ...]:
     """The default, and a mean of the parameters: a rule with one more state array."""
     p, m, u = ADAMAX.formula(p, g, m, u, c, xp)
     return p, m, u, mean + (p - mean) * c.one_minus_beta_1
 
 
-def awkward(p: Array, g: Array, m: Array, u: Array, old: Array, c: Any, xp: Any) -> Sequence[Any]:
+def awkward(
+    p: Array, g: Array, m: Array, u: Array, old: Array, c: Any, xp: Any
+) -> tuple[Array, ...]:
     """A rule whose new arrays are read late, change places, or are what they were."""
     new_m = c.beta_2 - (c.epsilon - u) * xp.maximum(old, g)
     return xp.maximum(p, old) - m, new_m, u, m

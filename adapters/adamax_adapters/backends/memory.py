@@ -70,8 +70,7 @@ def dense(
             gradients = [np.asarray(grad) for grad in gradients]
         runs = {dtype: kernel(rule, dtype, size) for dtype, size in largest.items()}
         writes = [
-            begin(runs[dtype], (p, gradients[i], *state), scalars)
-            for i, dtype, p, *state in single
+            begin(runs[dtype], (p, gradients[i], *state), scalars) for i, dtype, p, *state in single
         ]
 
         def write() -> None:

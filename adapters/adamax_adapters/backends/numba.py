@@ -35,9 +35,7 @@ def kernel(rule: Rule, dtype: Any, size: int) -> memory.Run:
     return partial(_run, _loops(rule).dense)
 
 
-def _run(
-    loop: Callable[..., None], arrays: Sequence[Array], scalars: Sequence[float]
-) -> None:
+def _run(loop: Callable[..., None], arrays: Sequence[Array], scalars: Sequence[float]) -> None:
     given = _in_dtype(scalars, arrays[0].dtype)
     share_out(lambda a, b: loop(*[x[a:b] for x in arrays], given), arrays[0].size)
 
