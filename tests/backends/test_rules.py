@@ -227,7 +227,7 @@ def of_the_way(found: Array, expected: Array) -> float:
 
 def steps_of(rule: Rule, way: Way, gradients: Sequence[Array], **scalars: float) -> Array:
     """Return where steps lead to from 0."""
-    (target,) = targets_on(way, [np.zeros((1 + len(rule.state), 200), gradients[0].dtype)])
+    (target,) = targets_on(way, [list(np.zeros((1 + len(rule.state), 200), gradients[0].dtype))])
     prepare = way.backend.dense([target], rule)
     for t, g in enumerate(gradients, start=1):
         c = coefficients(t, learning_rate=0.01, beta_1=0.9, beta_2=0.99, epsilon=1e-3)

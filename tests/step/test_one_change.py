@@ -17,9 +17,8 @@ import pytest
 import adamax
 import adamax_adapters
 from adamax import Adamax, IndexedSlices, Variable, load_checkpoint, save_checkpoint
-from adamax import rule as rule_of
 from adamax_adapters.backends import numpy as numpy_backend
-from adamax_adapters.backends import table, threads
+from adamax_adapters.backends import standard, table, threads
 
 Array = Any
 
@@ -53,7 +52,7 @@ def numpy_variables() -> list[Variable]:
 
 
 TAKES_MEMORY: dict[str, tuple[Callable[[], list[Variable]], Any, str]] = {
-    "standard": (numpy_variables, rule_of, "step"),
+    "standard": (numpy_variables, standard, "advanced"),
     "numpy": (numpy_variables, numpy_backend, "_scratch"),
     "rows": (numpy_variables, table, "whole"),
     "torch": (torch_variables, "torch", "empty"),
@@ -96,8 +95,6 @@ def test_what_a_later_backend_refuses_keeps_the_first_from_writing() -> None:
 
     class Refusing:
         def dense(self, targets: Any) -> Any:
-            from adamax_adapters.backends import standard
-
             def prepare(gradients: Any, c: Any) -> Any:
                 if refuse:
                     raise MemoryError
@@ -106,8 +103,6 @@ def test_what_a_later_backend_refuses_keeps_the_first_from_writing() -> None:
             return prepare
 
         def rows(self, target: Any, slices: Any, c: Any) -> Any:
-            from adamax_adapters.backends import standard
-
             return standard.rows(target, slices, c)
 
     refuse: list[None] = []
@@ -128,8 +123,6 @@ def test_a_variable_that_is_given_twice_goes_back_if_its_second_turn_fails() -> 
 
     class Second:
         def dense(self, targets: Any) -> Any:
-            from adamax_adapters.backends import standard
-
             def prepare(gradients: Any, c: Any) -> Any:
                 calls.append(len(calls))
                 if len(calls) == 4:
