@@ -129,7 +129,9 @@ def test_numba_gathers_gradients_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 @pytest.mark.parametrize(("count", "size", "most"), [(2, 10, MIB // 16), (600, 1000, 4 * MIB)])
-def test_prepared_steps_hold_what_they_need(backend: str, count: int, size: int, most: int) -> None:
+def test_prepared_steps_hold_what_they_need(
+    backend: BackendName, count: int, size: int, most: int
+) -> None:
     """Buffers are as large as a few small arrays, and no larger for ever more of them."""
     pytest.importorskip(f"adamax_adapters.backends.{backend}")
     params, optimizer = ones(count, size), Adamax(backend=backend)
@@ -155,7 +157,7 @@ def test_slots_are_made_in_linear_time(raw: bool, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
-def test_rows_cost_what_is_touched(backend: str) -> None:
+def test_rows_cost_what_is_touched(backend: BackendName) -> None:
     """In a table of 40 MiB a step of 50 rows holds less than 1 MiB."""
     pytest.importorskip(f"adamax_adapters.backends.{backend}")
     table = Variable(np.ones((10 * MIB // 64, 64), np.float32))

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from adamax import Adamax, Variable
+from adamax_adapters.backends import BackendName
 
 jax = pytest.importorskip("jax")
 
 each_backend = pytest.mark.parametrize("backend", ["jax", "jax_donated"])
 
 
-def stepped(backend: str, steps: int = 2) -> tuple[Variable, Adamax]:
+def stepped(backend: BackendName, steps: int = 2) -> tuple[Variable, Adamax]:
     """Return a variable whose arrays steps have made, and its optimizer."""
     start = jax.device_put(jax.numpy.ones(100), jax.devices()[0])
     w, optimizer = Variable(start), Adamax(0.1, backend=backend)
@@ -32,7 +33,7 @@ def memory_of(w: Variable) -> int:
 
 
 @each_backend
-def test_a_step_reuses_the_memory_of_the_step_before(backend: str) -> None:
+def test_a_step_reuses_the_memory_of_the_step_before(backend: BackendName) -> None:
     """Parameters that nobody reads, and their slots, stay where they are."""
     w, optimizer = stepped(backend)
     parts = [w, optimizer.get_slot(w, "m"), optimizer.get_slot(w, "v")]
@@ -66,7 +67,7 @@ def held_in(holder: Any) -> Any:
 @each_backend
 @pytest.mark.parametrize("how", HOLDERS)
 @pytest.mark.parametrize("part", ["variable", "m", "v"])
-def test_what_python_refers_to_stays_whole(backend: str, how: str, part: str) -> None:
+def test_what_python_refers_to_stays_whole(backend: BackendName, how: str, part: str) -> None:
     """A value that was read, and is held by anything whatever, is what it was after more steps."""
     w, optimizer = stepped(backend)
     read = w if part == "variable" else optimizer.get_slot(w, part)
@@ -78,7 +79,7 @@ def test_what_python_refers_to_stays_whole(backend: str, how: str, part: str) ->
 
 
 @each_backend
-def test_a_copy_of_a_variable_keeps_its_array(backend: str) -> None:
+def test_a_copy_of_a_variable_keeps_its_array(backend: BackendName) -> None:
     """A shallow copy holds the same array, and a deep one another: both stay."""
     w, optimizer = stepped(backend)
     expected = w.numpy()
@@ -113,7 +114,7 @@ def test_the_memory_of_an_alias_stays(alias: str, part: str) -> None:
 @each_backend
 @pytest.mark.parametrize("alias", ALIASES)
 @pytest.mark.parametrize("way", ["constructor", "assign"])
-def test_what_a_caller_has_brought_stays(backend: str, alias: str, way: str) -> None:
+def test_what_a_caller_has_brought_stays(backend: BackendName, alias: str, way: str) -> None:
     """An array that shares its memory with one that a variable was given is never lost."""
     w, optimizer = stepped(backend)
     brought = jax.numpy.full(100, 5.0)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from adamax import Adamax, IndexedSlices, Variable
-from adamax.rule import Coefficients
+from adamax.rule import ADAMAX, Coefficients, Rule
 from adamax_adapters.backends import backend_for, standard
 from adamax_adapters.backends.contract import Prepare, Target, Write
 
@@ -25,13 +25,15 @@ class Noting:
         self.prepared: list[str] = []
         self.of_rows: list[str] = []
 
-    def dense(self, targets: Sequence[Target]) -> Prepare:
-        self.prepared += [variable.name for variable, _, _ in targets]
-        return standard.dense(targets)
+    def dense(self, targets: Sequence[Target], rule: Rule = ADAMAX) -> Prepare:
+        self.prepared += [variable.name for variable, *_ in targets]
+        return standard.dense(targets, rule)
 
-    def rows(self, target: Target, slices: IndexedSlices, c: Coefficients) -> Write:
+    def rows(
+        self, target: Target, slices: IndexedSlices, c: Coefficients, rule: Rule = ADAMAX
+    ) -> Write:
         self.of_rows.append(target[0].name)
-        return standard.rows(target, slices, c)
+        return standard.rows(target, slices, c, rule)
 
 
 def trained(backend: Any, steps: int = 3) -> tuple[Adamax, list[Variable]]:
@@ -108,7 +110,7 @@ def test_what_it_raises_in_preparing_changes_nothing() -> None:
     """No slot is left, no variable moved, no step counted; the error is the backend's own."""
 
     class Refusing(Noting):
-        def dense(self, targets: Any) -> Any:
+        def dense(self, targets: Any, rule: Rule = ADAMAX) -> Any:
             raise NotImplementedError("not such arrays")
 
     w, optimizer = Variable(np.ones(2)), Adamax(backend=Refusing())
@@ -147,3 +149,19 @@ def test_what_is_no_backend_is_refused(wanted: Any) -> None:
     with pytest.raises(ValueError, match="Expected backend to be one of cupy"):
         optimizer.backend = wanted
     assert optimizer.backend == "numpy"
+
+
+def test_one_that_knows_the_default_rule_alone() -> None:
+    """A backend without an argument for the rule takes the steps that need none."""
+
+    class Older:
+        def dense(self, targets: Sequence[Target]) -> Prepare:
+            return standard.dense(targets)
+
+        def rows(self, target: Target, slices: IndexedSlices, c: Coefficients) -> Write:
+            return standard.rows(target, slices, c)
+
+    backend: Any = Older()
+    _, variables = trained(backend)
+    for got, wanted in zip(variables, trained("standard")[1], strict=True):
+        np.testing.assert_array_equal(got.value, wanted.value)

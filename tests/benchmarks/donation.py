@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,7 @@ class Undonated:
     rows = staticmethod(backend.rows)
 
 
-WAYS = {"jax": "jax", "jax_donated": "jax_donated", "no donation": Undonated()}
+WAYS: dict[str, Any] = {"jax": "jax", "jax_donated": "jax_donated", "no donation": Undonated()}
 
 
 def step(shapes: Sequence[tuple[int, ...]], way: str, is_read: bool) -> Callable[[], object]:

@@ -94,7 +94,7 @@ def test_what_a_later_backend_refuses_keeps_the_first_from_writing() -> None:
     """The parts of a step are all prepared before one of them is written."""
 
     class Refusing:
-        def dense(self, targets: Any) -> Any:
+        def dense(self, targets: Any, rule: Any = None) -> Any:
             def prepare(gradients: Any, c: Any) -> Any:
                 if refuse:
                     raise MemoryError
@@ -102,7 +102,7 @@ def test_what_a_later_backend_refuses_keeps_the_first_from_writing() -> None:
 
             return prepare
 
-        def rows(self, target: Any, slices: Any, c: Any) -> Any:
+        def rows(self, target: Any, slices: Any, c: Any, rule: Any = None) -> Any:
             return standard.rows(target, slices, c)
 
     refuse: list[None] = []
@@ -122,7 +122,7 @@ def test_a_variable_that_is_given_twice_goes_back_if_its_second_turn_fails() -> 
     calls: list[int] = []
 
     class Second:
-        def dense(self, targets: Any) -> Any:
+        def dense(self, targets: Any, rule: Any = None) -> Any:
             def prepare(gradients: Any, c: Any) -> Any:
                 calls.append(len(calls))
                 if len(calls) == 4:
@@ -131,7 +131,7 @@ def test_a_variable_that_is_given_twice_goes_back_if_its_second_turn_fails() -> 
 
             return prepare
 
-        def rows(self, target: Any, slices: Any, c: Any) -> Any:
+        def rows(self, target: Any, slices: Any, c: Any, rule: Any = None) -> Any:
             raise NotImplementedError
 
     w, optimizer = Variable(np.ones(2)), Adamax(0.1, backend=Second())
