@@ -10,6 +10,7 @@ from cuda_emulator import needs_gxx, on_host, ptx
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from rule_cases import CASES
 
 from adamax.rule import ADAMAX, Coefficients, coefficients, step
 from adamax.sparse import IndexedSlices, step_rows, sum_duplicates
@@ -226,15 +227,20 @@ def test_no_other_floating_type_is_in_a_kernel(p: str, g: str, compute: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("dtypes", "architecture", "from_device"),
-    [*product(DTYPES, [80, 90], [()]), (DTYPES[0], 90, ("step_size",))],
+    ("dtypes", "architecture", "name", "from_device"),
+    [
+        *product(DTYPES, [80, 90], ["default"], [()]),
+        (DTYPES[0], 90, "default", ("step_size",)),
+        (DTYPES[2], 90, "shared scale, all links", ("factor", "flag")),
+        (DTYPES[1], 90, "one more state, all links", ()),
+    ],
     ids=lambda x: "-".join(x) if isinstance(x, tuple) else None,
 )
 def test_every_kernel_compiles_for_a_gpu(
-    dtypes: tuple[str, str, str], architecture: int, from_device: tuple[str, ...]
+    dtypes: tuple[str, str, str], architecture: int, name: str, from_device: tuple[str, ...]
 ) -> None:
     """Both kernels compile, compute in no other precision, and contract no product and sum."""
-    code = ptx(source(ADAMAX, *dtypes, from_device), architecture, OPTIONS)
+    code = ptx(source(CASES[name].rule, *dtypes, from_device), architecture, OPTIONS)
     kernels = dict(re.findall(r"\.entry (\w+)\((.*?)^}", code, re.MULTILINE | re.DOTALL))
     assert kernels.keys() == {DENSE, ROWS}
     assert ".local" not in kernels[DENSE]  # where each thread would copy the table to
