@@ -17,7 +17,7 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 # Files that run with an optional library alone; the session `libraries` measures them too.
 OPTIONAL = ",".join(
     f"*/{name}.py"
-    for name in "backends/cupy backends/jax backends/jax_donated "
+    for name in "backends/cupy backends/donation backends/jax backends/jax_donated "
     "backends/numba backends/torch gradients/jax gradients/torch keras_style/cuda_graph".split()
 )
 
