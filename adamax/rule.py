@@ -251,8 +251,8 @@ def advanced(
     }
     c = c._replace(**traced) if traced else c
     new = rule.formula(in_dtype(param, dtype, xp), in_dtype(grad, dtype, xp), *state, c, xp)
-    given = [*map(id, (param, grad, *state))]
     new = in_dtype(new[0], param.dtype, xp), *new[1:]
     if param.ndim == 0:  # NumPy turns 0-d arrays into scalars as it computes
         new = tuple([xp.asarray(x) for x in new])
-    return tuple([xp.asarray(x, copy=True) if id(x) in given else x for x in new])
+    given = (param, grad, *state)
+    return tuple([xp.asarray(x, copy=True) if any(x is y for y in given) else x for x in new])
