@@ -5,7 +5,7 @@ from contextvars import ContextVar, copy_context
 from typing import Any
 from weakref import ref
 
-__all__ = ["current_loss", "note_copied", "note_read_elsewhere", "read_by", "running"]
+__all__ = ["current_loss", "read_by", "record_copy", "record_read_elsewhere", "running"]
 
 
 class _Loss:
@@ -27,8 +27,8 @@ running: set["ref[_Loss]"] = set()
 """The losses that run at present, in any thread; after an interrupt perhaps one that is gone."""
 
 
-def note_read_elsewhere(variable: Any) -> None:
-    """Note that code outside of all losses has read a variable while losses were running."""
+def record_read_elsewhere(variable: Any) -> None:
+    """Record that code outside of all losses has read a variable while losses were running."""
     for entry in tuple(running):
         if (loss := entry()) is None:
             running.discard(entry)
@@ -39,8 +39,8 @@ def note_read_elsewhere(variable: Any) -> None:
             )
 
 
-def note_copied(variable: Any) -> None:
-    """Note that the code of a loss, if there is one, has taken the numbers out of a variable."""
+def record_copy(variable: Any) -> None:
+    """Record that the code of a loss, if there is one, has taken the numbers out of a variable."""
     if (loss := _current.get()) is not None:
         loss.untraced[variable] = (
             "a copy by numpy(), float(), copy or pickle, which is not traced; note a number down "

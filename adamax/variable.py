@@ -21,7 +21,7 @@ from adamax._public import public
 from adamax.assigning import constant, fitting, result_on
 from adamax.naming import auto_name
 from adamax.operators import Operators
-from adamax.reading import current_loss, note_copied, note_read_elsewhere, running
+from adamax.reading import current_loss, record_copy, record_read_elsewhere, running
 from adamax.typing import ArrayLike, ArrayT
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Variable(Operators, Generic[ArrayT]):
         value: ArrayT = self.held if loss is None else loss.read(self, self.held)
         self.was_read |= value is self.held
         if loss is None and running:
-            note_read_elsewhere(self)
+            record_read_elsewhere(self)
         return value
 
     @property
@@ -210,12 +210,12 @@ class Variable(Operators, Generic[ArrayT]):
         Inside a loss the copy is not traced: a loss that calls it on a variable that it is
         differentiated with respect to is refused. Other threads can call it at any time.
         """
-        note_copied(self)
+        record_copy(self)
         return to_numpy(self.held)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what copy and pickle copy."""
-        note_copied(self)
+        record_copy(self)
         self.was_read = True  # a shallow copy holds the array too
         return self.__dict__
 
@@ -282,7 +282,7 @@ class Variable(Operators, Generic[ArrayT]):
         return bool(self.value)
 
     def __float__(self) -> float:
-        note_copied(self)
+        record_copy(self)
         return float(self.value)
 
     def __int__(self) -> int:

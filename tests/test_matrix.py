@@ -19,8 +19,8 @@ def rows(page: str) -> dict[str, list[str]]:
 def matrix(tmp_path: Path) -> Matrix:
     """A run in which every cell has a test that passes, but for those that cannot."""
     matrix = Matrix(tmp_path / "page.md")
-    for place, cell in matrix.cells.items():
-        if place not in ABSENT:
+    for position, cell in matrix.cells.items():
+        if position not in ABSENT:
             cell.outcomes["passed"] = 2
     return matrix
 

@@ -63,8 +63,8 @@ class Trajectory:
         self.indices = range(len(case["shapes"]))
         self.variables = [Variable(library.asarray(self.of("x0", i))) for i in self.indices]
 
-    def of(self, kind: str, *places: int) -> Array:
-        return self.numbers["|".join([self.case["name"], kind, *map(str, places)])]
+    def of(self, kind: str, *indices: int) -> Array:
+        return self.numbers["|".join([self.case["name"], kind, *map(str, indices)])]
 
     def gradient(self, i: int, step: int) -> Any:
         if self.case["sparse"]:

@@ -25,7 +25,7 @@ sizes = st.floats(0, allow_infinity=False)
 
 
 def test_arguments_are_in_the_order_of_the_reference() -> None:
-    """Five arguments have places; a sixth has none."""
+    """Five arguments can be positional; a sixth cannot."""
     optimizer = Adamax(0.1, 0.2, 0.3, 0.4, "mine")
     found = {name: getattr(optimizer, name) for name in RATES}
     assert found == {
