@@ -10,7 +10,7 @@ from adamax.layout import memory_of
 from adamax.rule import ADAMAX, Rule
 from adamax_adapters.step.alias import Alias
 from adamax_adapters.step.checks import apart, checked, updatable, with_values
-from adamax_adapters.step.plan import indices_of_slices, planned
+from adamax_adapters.step.plan import indices_of_slices
 from adamax_adapters.step.prepared import Prepared, Recent
 from adamax_adapters.step.signals import hold, release
 
@@ -89,7 +89,7 @@ def advance(
         release(held)
     if not is_immutable(params[0]):
         return given
-    return [tuple([part.held for part in target]) for target in step.records]
+    return [tuple([part.held for part in target]) for target in step.targets]
 
 
 def _prepared(
@@ -111,12 +111,10 @@ def _prepared(
     if step is not None and step.is_current():
         return step
     targets = [tuple(map(Alias.of_given, group, _names(i, rule))) for i, group in enumerate(given)]
-    for target in targets:
-        for part in target:
-            updatable(part)
-    variables = [param for param, *_ in targets]
-    states = [part for _, *parts in targets for part in parts]
-    step = Prepared(variables, targets, planned(targets, sparse, backend, rule), states)
+    parts = [part for target in targets for part in target]
+    for part in parts:
+        updatable(part)
+    step = Prepared(targets, gradients, backend, rule, watched=parts)
     if not is_immutable(arrays[0]):  # whose next step has other ones
         recent.keep(step, by_memory, by_identity)
     return step
@@ -132,7 +130,7 @@ def _ready(gradients: Sequence[Any], step: Prepared) -> Sequence[Any]:
     with np.errstate(all="ignore"):
         return [
             apart(with_values(_in_dtype_of(m.held), checked(grad, param)), step.owners)
-            for grad, (param, m, *_) in zip(gradients, step.records, strict=True)
+            for grad, (param, m, *_) in zip(gradients, step.targets, strict=True)
         ]
 
 

@@ -9,9 +9,11 @@ import numpy as np
 from adamax import validation
 from adamax._arrays import Array, computes_in_itself, is_immutable
 from adamax.layout import owner_of
+from adamax.rule import ADAMAX, Rule
 from adamax.variable import Variable
-from adamax_adapters.backends.contract import Prepare
+from adamax_adapters.backends.contract import Prepare, Target
 from adamax_adapters.step.alias import Watched
+from adamax_adapters.step.plan import indices_of_slices, planned
 
 __all__ = ["KEPT_STEPS", "Prepared", "Recent"]
 
@@ -69,35 +71,59 @@ class Recent(Generic[Step]):
 class Prepared:
     """What the next step of these variables needs, and how to see that it still fits them.
 
+    It holds its arrays: an identity that is a part of its key cannot come to be another array's.
+
+    Parameters
+    ----------
+    targets : sequence of Target
+    gradients : sequence of Array or IndexedSlices
+        Of which those that list rows are told from the others.
+    backend, rule
+        As for `planned`.
+    records : sequence
+        Kept for the caller, one for each target.
+    watched : sequence of Variable, optional
+        Those of which it is asked at every step whether they name other memory. Default: the
+        parameters; the state belongs to adamax then.
+
     Attributes
     ----------
     variables : sequence of Variable
-        Held here, as are `watched`, further variables that the step writes: an identity that is
-        a part of the key of this step cannot come to be another array's.
-    records : sequence
-        What is kept for each variable; the variable of a deep copy becomes that of its record.
+        The parameters.
     prepare : callable (gradients, c) -> callable ()
         Prepares the next step of them all.
     owners : set of int
-        What owns the memory of its arrays, as `owner_of` names it.
+        What owns the memory of the arrays that are watched, as `owner_of` names it.
     """
 
     def __init__(
         self,
-        variables: Sequence[Variable],
-        records: Sequence[Any],
-        prepare: Prepare,
-        watched: Sequence[Variable] = (),
+        targets: Sequence[Target],
+        gradients: Sequence[Any],
+        backend: Any = None,
+        rule: Rule = ADAMAX,
+        *,
+        records: Sequence[Any] = (),
+        watched: Sequence[Variable] | None = None,
     ) -> None:
-        self.variables, self.records, self.prepare = variables, records, prepare
-        self._constrained = _constrained(variables)
-        self._watched = Watched([*variables, *watched])
+        self.targets, self.records = targets, records
+        self.variables = [param for param, *_ in targets]
+        self._sparse = indices_of_slices(gradients)
+        self.prepare: Prepare = planned(targets, self._sparse, backend, rule)
+        self._constrained = _constrained(self.variables)
+        watched = self.variables if watched is None else watched
+        self._watched = Watched(watched)
+        self.owners = {owner_of(variable.held) for variable in watched}
         self._looks: list[tuple[Any, ...] | None] = []
-        self.owners = {owner_of(variable.held) for variable in (*variables, *watched)}
 
     def is_current(self) -> bool:
         """Say whether the variables name the memory and have the constraints that they had."""
         return _constrained(self.variables) == self._constrained and self._watched.are_in_place()
+
+    def is_of(self, variables: Sequence[Variable], gradients: Sequence[Any]) -> bool:
+        """Say whether it was prepared for these variables, of which the same have rows alone."""
+        same = [*map(id, variables)] == [*map(id, self.variables)]
+        return same and indices_of_slices(gradients) == self._sparse
 
     def fits(self, gradients: Sequence[Any], owners: Collection[int] = ()) -> bool:
         """Say, after a quick look, that gradients are ready as they are.

@@ -15,7 +15,7 @@ from adamax_adapters.step.arena import move_together, zeros_together
 from adamax_adapters.step.guard import Guard
 from adamax_adapters.step.identity import Known
 from adamax_adapters.step.initializers import initial_value
-from adamax_adapters.step.plan import indices_of_slices, planned
+from adamax_adapters.step.plan import indices_of_slices
 from adamax_adapters.step.prepared import Prepared, Recent
 
 __all__ = ["MOMENTS", "Slots"]
@@ -148,10 +148,8 @@ class Slots:
             (variable, record.slots["m"], record.slots["v"])
             for variable, record in zip(variables, records, strict=True)
         ]
-        key = _key(given, gradients, backend)
-        plan = planned(targets, indices_of_slices(gradients), backend)
-        step = Prepared(variables, records, plan)
-        self._recent.keep(step, key)
+        step = Prepared(targets, gradients, backend, records=records)
+        self._recent.keep(step, _key(given, gradients, backend))
         return step
 
     def took(self, step: Prepared) -> None:

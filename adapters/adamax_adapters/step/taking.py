@@ -49,7 +49,8 @@ def take_step(
         step = slots.prepared(variables, gradients, backend)
     if step is None or not step.fits(gradients, slots.owners):
         gradients, variables = ready_pairs(pairs, slots, limits)
-        step = None
+        if step is not None and not step.is_of(variables, gradients):
+            step = None
     if not gradients:
         return
 
