@@ -129,7 +129,7 @@ def entries(value: Any) -> list[tuple[Any, Any]]:
     return [(value, key) for key in keys] + inner
 
 
-MUTATIONS = int(os.environ.get("ADAMAX_MUTATIONS", "1500"))  # of each kind
+MUTATIONS = int(os.environ.get("ADAMAX_MUTATIONS", "3000"))  # of each kind
 BATCH = 10  # mutations in one example, as an example costs more than most of them
 INDEX = st.integers(0, 2**16)
 CHANGES = st.lists(
@@ -163,7 +163,7 @@ def changed(value: Any, changes: list[tuple[int, int, int, str, str]]) -> Any:
 
 
 @given(st.lists(CHANGES, min_size=BATCH, max_size=BATCH))
-@settings(max_examples=MUTATIONS // BATCH)
+@settings(max_examples=4 * MUTATIONS // 3 // BATCH)
 def test_mutated_headers(sound: bytes, scratch: Path, mutations: Any) -> None:
     """A header that says something else, in the very spelling of the writer, is refused."""
     for changes in mutations:

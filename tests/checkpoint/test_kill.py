@@ -17,7 +17,7 @@ from adamax import CheckpointManager, Variable
 from adamax_adapters.checkpoint.contents import read
 from adamax_adapters.checkpoint.durable import temporary_of
 
-KILLS = int(os.environ.get("ADAMAX_KILLS", "12"))
+KILLS = int(os.environ.get("ADAMAX_KILLS", "25"))
 BALLAST = 50_000  # further numbers, so that writing takes a while
 
 
