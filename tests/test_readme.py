@@ -12,6 +12,7 @@ from any_cupy import cupy
 from cuda_emulator import GXX
 
 import adamax
+from adamax_adapters.step.prepared import KEPT_STEPS
 
 __all__ = ["cupy"]  # a fixture
 
@@ -225,3 +226,10 @@ def test_every_public_name_is_documented() -> None:
     """Every name in ``adamax.__all__`` stands somewhere in the documentation."""
     text = "".join(page.read_text() for page in PAGES)
     assert not [name for name in adamax.__all__ if not re.search(rf"\b{name}\b", text)]
+
+
+def test_the_page_names_how_many_sets_are_remembered() -> None:
+    """The bound on the page about performance is that of prepared steps."""
+    page = (ROOT / "docs" / "performance.md").read_text()
+    (told,) = re.findall(r"up to (\d+) sets are\s+remembered", page)
+    assert int(told) == KEPT_STEPS

@@ -1,8 +1,6 @@
-"""A step is prepared once for a set of variables; a page says how many sets are remembered."""
+"""A step is prepared once for a set of variables, and many sets are remembered."""
 
-import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +9,6 @@ from counting import Counting
 
 from adamax import Adamax, IndexedSlices, Variable
 from adamax_adapters.step.prepared import KEPT_STEPS, Recent
-
-PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
 
 
 def of_torch(x: Any) -> Any:
@@ -62,12 +58,6 @@ def test_the_least_recently_used_goes_first() -> None:
     assert backend.prepared == KEPT_STEPS + 1
     step(optimizer, some[1])
     assert backend.prepared == KEPT_STEPS + 2
-
-
-def test_the_page_names_the_bound() -> None:
-    """The number of sets on the page about performance is the one in the code."""
-    (told,) = re.findall(r"up to (\d+) sets are\s+remembered", PAGE.read_text())
-    assert int(told) == KEPT_STEPS
 
 
 def test_fresh_views_find_what_is_prepared_for_their_memory() -> None:
