@@ -137,6 +137,7 @@ def test_a_rule_is_taken_by_what_it_is() -> None:
         (lambda p, g, m, u: u.pop(), "Expected 4 u, as params, received 3"),
         (lambda p, g, m, u: m[0].setflags(write=False), r"the state m of params\[0\]"),
         (lambda p, g, m, u: p[2].setflags(write=False), r"params\[2\]"),
+        (lambda p, g, m, u: u.__setitem__(0, np.ones(6)), r"the state u of params\[0\]"),
         (lambda p, g, m, u: g.__setitem__(0, np.ones(5, complex)), r"params\[0\]"),
     ],
 )

@@ -112,8 +112,14 @@ def _prepared(
         return step
     targets = [tuple(map(Alias.of_given, group, _names(i, rule))) for i, group in enumerate(given)]
     parts = [part for target in targets for part in target]
-    for part in parts:
-        updatable(part)
+    for target in targets:
+        for part in target:
+            updatable(part)
+            if part.shape != target[0].shape:
+                raise ValueError(
+                    f"Expected an array of shape {target[0].shape}, as its parameter, received "
+                    f"{part.shape}, for {part.name}"
+                )
     step = Prepared(targets, gradients, backend, rule, watched=parts)
     if not is_immutable(arrays[0]):  # whose next step has other ones
         recent.keep(step, by_memory, by_identity)
