@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Collection, Hashable, Sequence
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -114,7 +115,12 @@ class Prepared:
         watched = self.variables if watched is None else watched
         self._watched = Watched(watched)
         self.owners = {owner_of(variable.held) for variable in watched}
-        self._looks: list[tuple[Any, ...] | None] = []
+
+    @cached_property
+    def _looks(self) -> list[tuple[Any, ...]]:
+        """What a quick look asks of each gradient; nothing if a parameter has no such look."""
+        looks = [look for look in map(_look, self.variables) if look is not None]
+        return looks if len(looks) == len(self.variables) else []
 
     def is_current(self) -> bool:
         """Say whether the variables name the memory and have the constraints that they had."""
@@ -132,9 +138,6 @@ class Prepared:
         of this step, nor with what `owners` own, such as slots of other variables.
         """
         if not self._looks:
-            self._looks = list(map(_look, self.variables))
-        looks = [look for look in self._looks if look is not None]
-        if len(looks) < len(self._looks):
             fit = all(
                 validation.fits(grad, variable.held)
                 for grad, variable in zip(gradients, self.variables, strict=True)
@@ -148,7 +151,7 @@ class Prepared:
                 and grad.shape == shape
                 and grad.dtype == dtype
                 and value.flags.writeable
-                for grad, (shape, dtype, value) in zip(gradients, looks, strict=True)
+                for grad, (shape, dtype, value) in zip(gradients, self._looks, strict=True)
             ]
             owned = {id(x) if x.base is None else owner_of(x) for x in gradients} if fit else set()
         return fit and self.owners.isdisjoint(owned) and owned.isdisjoint(owners)

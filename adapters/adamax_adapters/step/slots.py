@@ -127,7 +127,10 @@ class Slots:
 
         Gradients tell of which variables some rows are to be advanced.
         """
-        step = self._recent.find(_key(given, gradients, backend))
+        return self._current(_key(given, gradients, backend))
+
+    def _current(self, key: Hashable) -> Prepared | None:
+        step = self._recent.find(key)
         return step if step is not None and step.is_current() else None
 
     def prepare(
@@ -138,7 +141,8 @@ class Slots:
         It is then found again, under the arrays that the variables stand for.
         """
         given = [x.given if isinstance(x, Alias) else x for x in variables]
-        if (known := self.prepared(given, gradients, backend)) is not None:
+        key = _key(given, gradients, backend)
+        if (known := self._current(key)) is not None:
             return known
         self._known.count_new(variables)
         self.build(variables)
@@ -149,7 +153,7 @@ class Slots:
             for variable, record in zip(variables, records, strict=True)
         ]
         step = Prepared(targets, gradients, backend, records=records)
-        self._recent.keep(step, _key(given, gradients, backend))
+        self._recent.keep(step, key)
         return step
 
     def took(self, step: Prepared) -> None:
