@@ -1,4 +1,4 @@
-"""What a backend is: how an array library executes a rule, in two parts.
+"""The contract of a backend, which executes a rule with an array library, in two parts.
 
 The first part does everything that may fail, such as taking memory. The second one writes, and
 runs when the first part of every variable of the step has succeeded.
@@ -15,13 +15,13 @@ from adamax.variable import Variable
 __all__ = ["Backend", "Prepare", "Target", "Write"]
 
 Target: TypeAlias = tuple[Variable, ...]
-"""A variable and its state, as the rule names it, such as m and u: what a step changes."""
+"""A variable and its state, as the rule names it, such as m and u. A step changes them all."""
 
 Write: TypeAlias = Callable[[], object]
-"""What advances variables and their state by one step, which has been prepared."""
+"""Takes a step that has been prepared: it writes variables and their state."""
 
 Prepare: TypeAlias = Callable[[Sequence[Array], Coefficients], Write]
-"""What prepares a step of certain variables, given their gradients and the scalars of the step.
+"""Prepares a step of certain variables, given their gradients and the scalars of the step.
 
 The scalars are named; the rule finds its own among them: ``rule.scalars_of(c)``."""
 
@@ -34,7 +34,7 @@ class Backend(Protocol):
     """
 
     def dense(self, targets: Sequence[Target], rule: Rule = ADAMAX) -> Prepare:
-        """Return what prepares the steps of `targets`; called once for a set of variables."""
+        """Return the function that prepares steps of `targets`; called once for a set of them."""
 
     def rows(
         self, target: Target, slices: IndexedSlices, c: Coefficients, rule: Rule = ADAMAX

@@ -21,7 +21,7 @@ from adamax_adapters.backends.contract import Prepare, Target, Write
 __all__ = ["Kernel", "Together", "dense", "is_plain", "tell_torch", "tensors_of", "whole"]
 
 Run: TypeAlias = Callable[[Sequence[Array], Sequence[float]], None]
-"""What advances contiguous arrays of one dtype, in one dimension, in place.
+"""Advances contiguous arrays of one dtype, in one dimension, in place.
 
 It is given p, g and the state, and the scalars in the order of the rule."""
 
